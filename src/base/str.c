@@ -1,0 +1,172 @@
+#include "base/str.h"
+
+struct str str_skip(struct str s, size_t from)
+{
+    if (from > s.len)
+        from = s.len;
+    return str_of(s.data ? s.data + from : NULL, s.len - from);
+}
+
+struct str str_part(struct str s, size_t from, size_t len)
+{
+    s = str_skip(s, from);
+    if (len < s.len)
+        s.len = len;
+    return s;
+}
+
+bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool str_eq_nocase(struct str a, struct str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (char_lower(a.data[i]) != char_lower(b.data[i]))
+            return false;
+    return true;
+}
+
+int str_cmp(struct str a, struct str b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int    order = shorter ? memcmp(a.data, b.data, shorter) : 0;
+
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+bool str_starts(struct str s, struct str prefix) { return str_eq(str_part(s, 0, prefix.len), prefix); }
+
+bool str_starts_nocase(struct str s, struct str prefix)
+{
+    return str_eq_nocase(str_part(s, 0, prefix.len), prefix);
+}
+
+bool str_ends(struct str s, struct str suffix)
+{
+    return s.len >= suffix.len && str_eq(str_skip(s, s.len - suffix.len), suffix);
+}
+
+bool str_ends_nocase(struct str s, struct str suffix)
+{
+    return s.len >= suffix.len && str_eq_nocase(str_skip(s, s.len - suffix.len), suffix);
+}
+
+size_t str_find_byte(struct str s, char byte)
+{
+    const char *at = s.len ? memchr(s.data, byte, s.len) : NULL;
+
+    return at ? (size_t)(at - s.data) : STR_NOT_FOUND;
+}
+
+size_t str_find_last_byte(struct str s, char byte)
+{
+    const char *at = s.len ? memrchr(s.data, byte, s.len) : NULL;
+
+    return at ? (size_t)(at - s.data) : STR_NOT_FOUND;
+}
+
+size_t str_find(struct str s, struct str what)
+{
+    const char *at;
+
+    if (what.len == 0)
+        return 0;
+    if (s.len == 0)
+        return STR_NOT_FOUND;
+    at = memmem(s.data, s.len, what.data, what.len);
+    return at ? (size_t)(at - s.data) : STR_NOT_FOUND;
+}
+
+struct str str_trim(struct str s)
+{
+    while (s.len && (s.data[0] == ' ' || s.data[0] == '\t'))
+        s = str_skip(s, 1);
+    while (s.len && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+struct str str_cut(struct str *rest, char byte)
+{
+    size_t     at = str_find_byte(*rest, byte);
+    struct str head = *rest;
+
+    if (at == STR_NOT_FOUND) {
+        *rest = STR_NONE;
+        return head;
+    }
+    head.len = at;
+    *rest = str_skip(*rest, at + 1);
+    return head;
+}
+
+bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        uint64_t digit;
+
+        if (!char_is_digit(s.data[i]))
+            return false;
+        digit = (uint64_t)(s.data[i] - '0');
+        if (digit > max || value > (max - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    *ret_value = value;
+    return true;
+}
+
+bool str_is_ascii(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.data[i] >= 0x80 || s.data[i] == '\0')
+            return false;
+    return true;
+}
+
+bool str_is_utf8(struct str s)
+{
+    const unsigned char *p = (const unsigned char *)s.data;
+    size_t               i = 0;
+
+    while (i < s.len) {
+        unsigned char lead = p[i];
+        size_t        more;
+        uint32_t      point;
+
+        if (lead == 0)
+            return false;
+        if (lead < 0x80) {
+            i++;
+            continue;
+        }
+        if (lead >= 0xc2 && lead <= 0xdf)
+            more = 1, point = lead & 0x1fU;
+        else if ((lead & 0xf0) == 0xe0)
+            more = 2, point = lead & 0x0fU;
+        else if (lead >= 0xf0 && lead <= 0xf4)
+            more = 3, point = lead & 0x07U;
+        else
+            return false;
+        if (s.len - i <= more)
+            return false;
+        for (size_t k = 1; k <= more; k++) {
+            if ((p[i + k] & 0xc0) != 0x80)
+                return false;
+            point = point << 6 | (p[i + k] & 0x3fU);
+        }
+        if ((more == 2 && point < 0x800) || (more == 3 && point < 0x10000) || point > 0x10ffff ||
+            (point >= 0xd800 && point <= 0xdfff))
+            return false;
+        i += more + 1;
+    }
+    return true;
+}

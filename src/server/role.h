@@ -1,0 +1,54 @@
+/* role.h: what front, keeper and back have in common: they are started by master, told things by it, and watched.
+ *
+ * master starts itself again as `tacit serve --role NAME --index N --lane L` with descriptors 3 (channel to master,
+ * io/ipc.h), 4 (the text of the configuration, a memfd: exactly what master validated), 5 (counters), 6 (log file).
+ * Everything else comes as messages on the channel, whenever master sees fit, also later (a peer was restarted):
+ *
+ *   master -> role   LISTENER (number of the listen block, role's descriptor)   PEER (role, index, channel)
+ *                    LOG (new log file)   START   DRAIN   (closing the channel: finish at once and exit)
+ *   role -> master   READY   DRAINED
+ *
+ * The order at start: listeners and peers, then START; the role answers READY when it does its work. On DRAIN it takes
+ * no new work, ends what is open within the grace time, answers DRAINED and exits. If the channel ends without DRAIN
+ * master has died: the role does the same with a grace time of a second. */
+#ifndef TACIT_SERVER_ROLE_H
+#define TACIT_SERVER_ROLE_H
+
+#include "io/ipc.h"
+#include "server/config.h"
+#include "server/counters.h"
+
+struct role_context {
+    enum role            role;
+    unsigned             index;  /* number among its like */
+    unsigned             lane;   /* the lane it writes: data/spool/lane-NN; unique among running processes */
+    struct io_loop      *loop;
+    const struct config *config; /* paths made absolute */
+    struct counters     *counters;
+    struct counter_slot *slot;
+    void                *state;  /* the role's own */
+};
+
+struct role_ops {
+    bool (*start)(struct role_context *c, struct err *err);                          /* false: the process ends, master tries again */
+    void (*listener)(struct role_context *c, unsigned listen_number, int fd);        /* takes fd; may be NULL */
+    void (*peer)(struct role_context *c, enum role peer, unsigned index, int fd);    /* takes fd; replaces an older one; may be NULL */
+    void (*drain)(struct role_context *c, uint64_t grace_ms);                        /* then role_drained when done */
+};
+
+/* The whole life of a role's process; the exit status. */
+int  role_run(const struct role_ops *ops, enum role role, unsigned index, unsigned lane);
+void role_drained(struct role_context *c); /* reports and stops the loop */
+
+extern const struct role_ops front_ops, keeper_ops, back_ops;
+
+/* What front and back say to each other on their channel: one octet of kind, then base/codec.h fields.
+ *   front -> back  COMMITTED   var lane, u64 seq, u32 offset: everything before this place is durable
+ *   back -> front  nothing yet */
+enum peer_message { PEER_COMMITTED = 1 };
+
+/* Where things are under data/. */
+enum { LANE_BACK = 0, LANE_FRONT_FIRST = 1, LANE_MAX = 255 };
+struct str role_lane_dir(const struct config *config, unsigned lane, struct arena *arena); /* data/spool/lane-NN */
+
+#endif
