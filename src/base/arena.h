@@ -23,7 +23,7 @@ void arena_reset(struct arena *a); /* ends everything taken; keeps one chunk for
 void arena_done(struct arena *a);  /* ends everything taken and gives all memory back; usable again */
 
 /* NULL when the ceiling or the machine's memory is met. */
-void *arena_alloc(struct arena *a, size_t len);
+void      *arena_alloc(struct arena *a, size_t len);
 /* A copy with a NUL behind it; on failure data is NULL, which no successful copy has. */
 struct str arena_str(struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));

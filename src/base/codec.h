@@ -23,8 +23,8 @@ struct reader {
 
 static inline struct reader reader_of(struct str s) { return (struct reader){s, false}; }
 /* Whether all was read well and nothing is left over. */
-static inline bool reader_ended(const struct reader *r) { return !r->failed && r->rest.len == 0; }
-static inline bool reader_ok(const struct reader *r) { return !r->failed; }
+static inline bool          reader_ended(const struct reader *r) { return !r->failed && r->rest.len == 0; }
+static inline bool          reader_ok(const struct reader *r) { return !r->failed; }
 
 uint8_t    get_u8(struct reader *r);
 uint16_t   get_u16(struct reader *r);

@@ -19,8 +19,8 @@ enum err_class {
 
 struct err {
     enum err_class class;
-    int            os_error; /* errno where a system call failed, else 0 */
-    char           text[496];
+    int  os_error; /* errno where a system call failed, else 0 */
+    char text[496];
 };
 
 /* Fills *err (if not NULL) and returns false, so that `return err_set(...)` ends a function. */

@@ -18,7 +18,7 @@ struct heap {
 };
 
 void              heap_init(struct heap *h);
-void              heap_done(struct heap *h); /* frees the table, not the items */
+void              heap_done(struct heap *h);                                      /* frees the table, not the items */
 bool              heap_put(struct heap *h, struct heap_item *item, uint64_t key); /* adds, or moves; false: no memory */
 void              heap_remove(struct heap *h, struct heap_item *item);            /* nothing if it is in no heap */
 struct heap_item *heap_first(const struct heap *h);                               /* NULL: empty */

@@ -10,7 +10,7 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_ITEM(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define LIST_ITEM(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 #define LIST_EACH(link, head) for (struct list *link = (head)->next; link != (head); link = link->next)
 
 static inline void list_init(struct list *l) { l->next = l->prev = l; }

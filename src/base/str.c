@@ -15,10 +15,7 @@ struct str str_part(struct str s, size_t from, size_t len)
     return s;
 }
 
-bool str_eq(struct str a, struct str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
+bool str_eq(struct str a, struct str b) { return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0); }
 
 bool str_eq_nocase(struct str a, struct str b)
 {
@@ -40,10 +37,7 @@ int str_cmp(struct str a, struct str b)
 
 bool str_starts(struct str s, struct str prefix) { return str_eq(str_part(s, 0, prefix.len), prefix); }
 
-bool str_starts_nocase(struct str s, struct str prefix)
-{
-    return str_eq_nocase(str_part(s, 0, prefix.len), prefix);
-}
+bool str_starts_nocase(struct str s, struct str prefix) { return str_eq_nocase(str_part(s, 0, prefix.len), prefix); }
 
 bool str_ends(struct str s, struct str suffix)
 {

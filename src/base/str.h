@@ -38,7 +38,7 @@ bool str_ends(struct str s, struct str suffix);
 bool str_ends_nocase(struct str s, struct str suffix);
 
 #define STR_NOT_FOUND ((size_t)-1)
-size_t str_find_byte(struct str s, char byte);      /* offset of the first, or STR_NOT_FOUND */
+size_t str_find_byte(struct str s, char byte); /* offset of the first, or STR_NOT_FOUND */
 size_t str_find_last_byte(struct str s, char byte);
 size_t str_find(struct str s, struct str what);
 
