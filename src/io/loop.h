@@ -18,6 +18,7 @@ void            io_loop_stop(struct io_loop *loop);
 /* Monotonic ms, taken once each round of the loop; and the wall clock as Unix ms, now. */
 uint64_t io_loop_now_ms(const struct io_loop *loop);
 uint64_t io_wall_ms(void);
+void     io_random(void *bytes, size_t len); /* from the kernel, fit for keys */
 /* Called once at the end of each round in which something happened: to write what the round produced in one go (log
  * lines, batches). */
 void io_loop_on_round(struct io_loop *loop, void (*each)(void *arg), void *arg);
@@ -31,8 +32,9 @@ void             io_timer_free(struct io_timer *t);
 /* Delivered in the loop, not in signal context. */
 bool io_signal_watch(struct io_loop *loop, int signal, void (*fire)(int signal, void *arg), void *arg, struct err *err);
 
-/* Runs `work` on a thread of the pool (size: setting `work_threads` at loop creation, default 4), then `done` on the
- * loop. False: no memory, nothing runs. */
+/* Runs `work` on a thread of the pool, then `done` on the loop. False: no memory, nothing runs. The pool has 4 threads
+ * unless io_work_threads was called before the first io_work of the process. */
+void io_work_threads(unsigned count);
 bool io_work(struct io_loop *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
 /* Readiness of a plain file descriptor that stays the caller's (a control channel, a notification socket). */

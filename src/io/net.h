@@ -41,20 +41,24 @@ void io_acceptor_pause(struct io_acceptor *a, bool paused);
 void io_acceptor_free(struct io_acceptor *a); /* closes the descriptor too */
 
 /* A connected stream. Reading uses one buffer of the loop, so an idle stream costs only its own struct; what a callback
- * does not take it must copy. Writing tries at once and keeps (copies) only what the socket would not take. */
+ * does not take it must copy. Writing tries at once and keeps (copies) only what the socket would not take, at most
+ * IO_STREAM_UNSENT_MAX: beyond, the stream fails with ERR_LIMIT. A new stream does not read until io_stream_read. No
+ * callback runs inside a call on the stream. */
+enum { IO_STREAM_UNSENT_MAX = 16 << 20 }; /* octets */
 struct io_stream;
 struct io_stream_ops {
     void (*read)(void *arg, struct str data);          /* some bytes */
     void (*end)(void *arg, const struct err *err);     /* the peer closed (err NULL) or the stream failed; once. Call io_stream_free */
-    void (*drained)(void *arg);                        /* everything written has gone to the kernel */
+    void (*drained)(void *arg); /* what had been unsent has gone to the kernel; not called when nothing was; may be NULL */
 };
 struct io_stream *io_stream_new(struct io_loop *loop, int fd, const struct io_stream_ops *ops, void *arg, struct err *err); /* takes fd */
 void   io_stream_free(struct io_stream *s);             /* closes at once; no callback afterwards; allowed inside callbacks */
 void   io_stream_read(struct io_stream *s, bool on);    /* off: back pressure; the kernel's window fills */
 void   io_stream_write(struct io_stream *s, struct str data); /* errors come by `end` */
 size_t io_stream_unsent(const struct io_stream *s);
-void   io_stream_finish(struct io_stream *s);           /* sends what is unsent, then shuts down writing, drains and drops input up to
-                                                           64 KiB or 2 s so that the peer sees our last words, then calls end */
+/* Sends what is unsent (given up after 10 s without progress), then shuts down writing and drops input, up to 64 KiB or
+ * 2 s, so that the peer sees our last words; then calls end. No read or drained any more. */
+void   io_stream_finish(struct io_stream *s);
 /* Octets already waiting to be read (early talkers); credentials of a Unix peer (uid, or -1). */
 size_t io_stream_waiting(const struct io_stream *s);
 long   io_stream_peer_uid(const struct io_stream *s);
