@@ -12,6 +12,11 @@ enum record_type {
     RECORD_FINISHED,    /* nothing is left to do; the message may go */
     RECORD_STATE,       /* named state of back itself (last digest of a domain, counters) */
 };
+enum { RECORD_VERSION = 1 }; /* first octet of every payload */
+
+/* An address as records hold it: local part, domain, 1 octet of flags. */
+void put_address(struct buf *out, const struct mail_address *a);
+void get_address(struct reader *r, struct mail_address *ret_address);
 
 /* A message's id: 42 bits of Unix milliseconds, 8 bits of lane, 14 bits of a counter. Unique for a spool, growing
  * within a lane; shown as 13 digits of base 32 (0-9 a-z without i l o u). */
@@ -21,6 +26,7 @@ uint64_t message_id_next(struct message_id_source *source, uint64_t now_ms); /* 
 void     message_id_text(uint64_t id, char ret_text[MESSAGE_ID_TEXT + 1]);
 bool     message_id_parse(struct str text, uint64_t *ret_id);
 uint64_t message_id_time_ms(uint64_t id);
+unsigned message_id_lane(uint64_t id); /* whose writer made it: there its body file lies, wherever the record goes */
 
 struct message {
     uint64_t        id;
@@ -29,7 +35,7 @@ struct message {
     struct envelope envelope;
     uint64_t        size;        /* octets of the content, with the trace fields we put in front of it */
     struct str      content;     /* all of it when inline; empty when in a body file */
-    bool            external;    /* the content is in lane/body/<id text> */
+    bool            external;    /* the content is in lane-NN/body/<id text>, NN = message_id_lane(id) */
     uint64_t        external_xxh3;
 };
 
