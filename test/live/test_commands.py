@@ -1,0 +1,198 @@
+"""The commands, with the server running and not."""
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from conftest import TACIT, free_port, parsed, wait_until
+
+COMMANDS = ["init", "serve", "check", "user", "queue", "trace", "sendmail", "status"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_and_wrong_use(command):
+    r = subprocess.run([TACIT, command, "--help"], capture_output=True, text=True)
+    assert r.returncode == 0 and "tacit " + command in r.stdout and r.stdout.count("\n") > 3
+    assert "\x1b[" not in r.stdout
+    if command != "sendmail":
+        r = subprocess.run([TACIT, command, "--no-such-option"], capture_output=True, text=True)
+        assert r.returncode == 2 and "--no-such-option" in r.stderr
+
+
+def test_no_or_unknown_command():
+    assert subprocess.run([TACIT], capture_output=True).returncode == 2
+    r = subprocess.run([TACIT, "serv"], capture_output=True, text=True)
+    assert r.returncode == 2 and "serve" in r.stderr
+    assert subprocess.run([TACIT, "--version"], capture_output=True, text=True).stdout.startswith("tacit ")
+
+
+def test_init_writes_a_working_configuration(tmp_path):
+    conf = tmp_path / "etc" / "tacit.conf"
+    conf.parent.mkdir()
+    r = subprocess.run([TACIT, "init", "example.test", "--config", str(conf), "--data", str(tmp_path / "data")],
+                       capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    assert "MX" in r.stdout and "example.test" in r.stdout and "v=spf1" in r.stdout
+    assert subprocess.run([TACIT, "check", "--config", str(conf)], capture_output=True).returncode == 0
+    before = conf.read_text()
+    again = subprocess.run([TACIT, "init", "example.test", "--config", str(conf)], capture_output=True, text=True)
+    assert again.returncode == 1 and str(conf) in again.stderr and conf.read_text() == before
+
+
+def test_the_example_of_the_manual_is_right():
+    r = subprocess.run([TACIT, "check", "--config", os.path.join(os.path.dirname(__file__), "../../etc/tacit.conf")],
+                       capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_users(tacit):
+    tacit.user("add", "bob@example.test", "--quota", "1M")
+    assert "exists" in tacit.user("add", "BOB@example.test", check=False).stderr
+    assert tacit.user("add", "x@elsewhere.example", check=False).returncode == 1
+    assert tacit.user("add", "no at sign", check=False).returncode in (1, 2)
+    rows = json.loads(tacit.user("list", "--json").stdout)
+    rows = rows if isinstance(rows, list) else rows["users"]
+    assert {"alice@example.test", "bob@example.test"} <= {r["address"] for r in rows}
+    tacit.user("disable", "bob@example.test")
+    assert "disabled" in tacit.user("list").stdout
+    tacit.user("remove", "bob@example.test")
+    assert "bob@" not in tacit.user("list").stdout
+    assert tacit.user("remove", "bob@example.test", check=False).returncode == 1
+
+
+def test_sendmail_interface(tacit):
+    tacit.user("add", "bob@example.test")
+    message = ("From: Alice <alice@example.test>\nTo: Bob <bob@example.test>\nBcc: alice@example.test\n"
+               "Subject: by sendmail\n\nline\n.\nafter the dot\n")
+    tacit.run("sendmail", "-t", "-i", input=message)
+    got = parsed(tacit.wait_mail("bob")[0])
+    assert got["Subject"] == "by sendmail" and got["Bcc"] is None and got["Message-ID"] and got["Date"]
+    assert got.get_payload() == "line\n.\nafter the dot\n"
+    tacit.wait_mail("alice")
+    tacit.stop()
+    r = tacit.run("sendmail", "-f", "alice@example.test", "bob@example.test", input="x\n\ny\n", check=False)
+    assert r.returncode == 75 and r.stderr.strip()
+    tacit.start()
+
+
+def test_queue_and_trace_and_status(make_tacit):
+    t = make_tacit(extra='relay { networks = {"127.0.0.0/8"} }').start()
+    t.user("add", "alice@example.test")
+    with t.connect() as c:
+        c.helo()
+        reply = c.message("s@elsewhere.example", ["alice@example.test", "far@remote.example"])
+        identity = re.search(r"as (\w+)", reply).group(1)
+    t.wait_mail("alice")
+    row = wait_until(lambda: [m for m in t.queue() if m["id"] == identity])[0]
+    assert "far@remote.example" in str(row)
+    shown = t.run("queue", "show", identity).stdout
+    assert "s@elsewhere.example" in shown and "far@remote.example" in shown
+    t.run("queue", "hold", identity)
+    assert "held" in str([m for m in t.queue() if m["id"] == identity]).lower()
+    t.run("queue", "release", identity)
+    wait_until(lambda: t.run("trace", identity).stdout.count("\n") > 2)
+    story = t.run("trace", identity).stdout
+    assert "alice@example.test" in story and "delivered" in story.lower()
+    assert identity in t.run("trace", "127.0.0.1").stdout
+    t.run("queue", "remove", identity)
+    assert not [m for m in t.queue() if m["id"] == identity]
+    assert t.run("queue", "show", identity, check=False).returncode == 1
+    status = json.loads(t.run("status", "--json").stdout)
+    assert "back" in str(status)
+    text = t.run("status").stdout
+    assert "front" in text and "keeper" in text and "back" in text
+
+
+def test_commands_say_when_the_server_is_down(make_tacit):
+    t = make_tacit()
+    for command in (("queue", "list"), ("status",)):
+        r = t.run(*command, check=False)
+        assert r.returncode == 1 and "not running" in r.stderr, r.stderr
+
+
+def test_metrics(make_tacit):
+    port = free_port()
+    t = make_tacit(extra=f'metrics {{ address = "127.0.0.1:{port}" }}').start()
+    t.user("add", "alice@example.test")
+    with t.connect() as c:
+        c.helo()
+        c.message("s@elsewhere.example", ["alice@example.test"])
+        c.cmd("FROB")
+    t.wait_mail("alice")
+
+    def counted():
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        return re.search(r"^tacit_messages_accepted_total(\{.*\})? 1$", text, re.M) and "tacit_messages_delivered_total" in text
+    wait_until(counted)
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=5)
+
+
+def test_json_log(make_tacit):
+    t = make_tacit(extra_global='log = "json"').start()
+    t.user("add", "alice@example.test")
+    with t.connect() as c:
+        c.helo('evil" kind="forged')
+        c.helo()
+        c.message("s@elsewhere.example", ["alice@example.test"])
+        c.cmd("QUIT")
+    t.wait_mail("alice")
+
+    def kinds():
+        lines = [json.loads(line) for line in t.log().splitlines()]
+        return {"session", "transaction", "attempt"} <= {line["kind"] for line in lines}
+    wait_until(kinds)
+    assert not any(json.loads(line)["kind"] == "forged" for line in t.log().splitlines())
+    assert t.run("trace", "alice@example.test").stdout.strip()
+
+
+def test_quota(make_tacit):
+    t = make_tacit(extra='queue { expire = "3s"  local_retry = {"500ms"} }\nrelay { networks = {"127.0.0.2"} }').start()
+    t.user("add", "small@example.test", "--quota", "20K")
+    t.user("add", "alice@example.test")
+    big = b"Subject: big\r\n\r\n" + b"x" * 70 + (b"\r\n" + b"y" * 70) * 200 + b"\r\n"
+    with t.connect(source="127.0.0.2") as c:
+        c.helo()
+        assert c.message("alice@example.test", "small@example.test", big).startswith("250")
+        t.wait_mail("small")
+        assert c.message("alice@example.test", "small@example.test", big).startswith("250")
+    report = t.wait_mail("alice", 1, 20)[0]
+    assert b"5.2.2" in report or b"4.2.2" in report
+    assert len(t.mail("small")) == 1
+    assert (t.maildir("small") / "maildirsize").exists()
+
+
+def test_delay_notice_and_digest(make_tacit):
+    t = make_tacit(extra='queue { delay_notice = "1s"  expire = "30s"  local_retry = {"500ms"} }\n'
+                         'unclaimed { digest = "2s" }\nrelay { networks = {"127.0.0.2"} }').start()
+    t.user("add", "small@example.test", "--quota", "1K")
+    t.user("add", "alice@example.test")
+    with t.connect(source="127.0.0.2") as c:
+        c.helo()
+        assert c.message("alice@example.test", "small@example.test", b"Subject: x\r\n\r\n" + b"z" * 900 + b"\r\n" +
+                         b"y" * 900 + b"\r\n").startswith("250")
+    with t.connect() as c:
+        c.helo()
+        c.message("s@elsewhere.example", "invented@example.test")
+    assert b"Action: delayed" in t.wait_mail("alice", 1, 20)[0]
+    digest = t.wait_mail("postmaster", 1, 20)[0]
+    assert b"invented@example.test" in digest and b"s@elsewhere.example" in digest
+    time.sleep(2.5)
+    assert len(t.mail("postmaster")) == 1 and len(t.mail("alice")) == 1
+
+
+def test_alias_loops_and_lists(make_tacit):
+    t = make_tacit(extra='relay { networks = {"127.0.0.2"} }').start()
+    t.user("add", "alice@example.test")
+    t.user("add", "a@example.test", "--alias-of", "b@example.test")
+    t.user("add", "b@example.test", "--alias-of", "a@example.test")
+    with t.connect(source="127.0.0.2") as c:
+        c.helo()
+        assert c.message("alice@example.test", "a@example.test")[:3] in ("250", "554", "550")
+    if "250" in t.log():
+        assert b"5.4.6" in t.wait_mail("alice")[0]

@@ -1,0 +1,140 @@
+"""Many sessions, large messages, many recipients, a full disk: the right replies, and nothing lost."""
+import hashlib
+import os
+import smtplib
+import subprocess
+import threading
+
+import pytest
+
+from conftest import LOAD, parsed, wait_until, without_trace
+
+RELAY = 'relay { networks = {"127.0.0.0/8"} }'
+
+
+def test_200_sessions_at_once(make_tacit):
+    t = make_tacit(extra="limits { sessions_per_client = 500 }").start()
+    t.user("add", "alice@example.test")
+    clients = [t.connect() for _ in range(200)]
+    for c in clients:
+        c.send("EHLO c.example\r\n")
+    for c in clients:
+        assert c.reply().startswith("250")
+    for c in clients:
+        c.send("MAIL FROM:<s@elsewhere.example>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n")
+    for c in clients:
+        assert [c.reply()[:3] for _ in range(3)] == ["250", "250", "354"]
+    for i, c in enumerate(clients):
+        c.send(f"Subject: {i}\r\n\r\n{'x' * 3000}\r\n.\r\n")
+    for c in clients:
+        assert c.reply().startswith("250")
+        assert c.cmd("QUIT").startswith("221")
+    assert {parsed(m)["Subject"] for m in t.wait_mail("alice", 200, 60)} == {str(i) for i in range(200)}
+    status = t.run("status").stdout
+    assert "200" in status
+
+
+def test_50_mib_messages(make_tacit):
+    t = make_tacit(extra="limits { sessions_per_client = 500 }").start()
+    t.user("add", "alice@example.test")
+    line = b"0123456789" * 7 + b"\r\n"
+    body = b"Subject: big\r\n\r\n" + line * ((50 * 1000 * 1000) // len(line))
+    results = []
+
+    def send():
+        with smtplib.SMTP("127.0.0.1", t.mx, "client.example", timeout=120) as s:
+            s.mail("s@elsewhere.example")
+            s.rcpt("alice@example.test")
+            results.append(s.data(body)[0])
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(180)
+    assert results == [250] * 3
+    want = hashlib.sha256(body).digest()
+    for m in t.wait_mail("alice", 3, 60):
+        assert hashlib.sha256(without_trace(m)).digest() == want
+    wait_until(lambda: not list((t.data / "spool").glob("lane-*/body/*")), 20)
+    with t.connect() as c:
+        c.helo()
+        assert c.cmd(f"MAIL FROM:<s@elsewhere.example> SIZE={(50 << 20) + 1}").startswith("552 5.3.4")
+
+
+def test_1000_recipients(make_tacit):
+    t = make_tacit(extra=RELAY + "\nlimits { commands = 100000 }").start()
+    for i in range(20):
+        t.user("add", f"u{i}@example.test")
+    with t.connect() as c:
+        c.helo()
+        c.send("MAIL FROM:<s@elsewhere.example>\r\n" + "".join(
+            f"RCPT TO:<{f'u{i}@example.test' if i < 20 else f'r{i}@remote.example'}>\r\n" for i in range(1001)) + "DATA\r\n")
+        assert c.reply().startswith("250")
+        assert all(c.reply().startswith("250") for _ in range(1000))
+        assert c.reply().startswith("452 4.5.3")
+        assert c.reply().startswith("354")
+        c.send("Subject: all\r\n\r\nx\r\n.\r\n")
+        assert c.reply().startswith("250")
+    for i in range(20):
+        t.wait_mail(f"u{i}")
+    waiting = wait_until(lambda: t.queue())
+    assert sum(str(m).count("@remote.example") for m in waiting) >= 900 or waiting
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_full_disk(make_tacit):
+    t = make_tacit(extra='limits { sessions_per_client = 500 }')
+    t.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs", str(t.data)], check=True)
+    try:
+        t.start()
+        t.user("add", "alice@example.test")
+        accepted = []
+        refusal = None
+        body = b"".join(b"%066d\r\n" % i for i in range(1000))
+        for i in range(2000):
+            with t.connect() as c:
+                c.helo()
+                reply = c.message("s@elsewhere.example", "alice@example.test", b"X-Load-Tag: t%d\r\n\r\n" % i + body)
+                if reply.startswith("250"):
+                    accepted.append(f"t{i}")
+                else:
+                    refusal = reply
+                    break
+        assert refusal and refusal.startswith("452 4.3.1"), refusal
+        assert len(accepted) > 50
+        assert t.process.poll() is None
+        filler = subprocess.run(["df", "--output=avail", str(t.data)], capture_output=True, text=True).stdout
+        assert int(filler.split()[1]) > 0, "the reserve is left"
+
+        # Room comes back when the owner of the mailbox reads the mail.
+        got = set()
+
+        def all_there():
+            new = t.maildir("alice") / "new"
+            for p in list(new.iterdir()) if new.is_dir() else []:
+                got.add(parsed(p.read_bytes())["X-Load-Tag"])
+                p.unlink()
+            return set(accepted) <= got
+        wait_until(all_there, 60, 0.2)
+
+        def works_again():
+            with t.connect() as c:
+                c.helo()
+                return c.message("s@elsewhere.example", "alice@example.test", b"X-Load-Tag: again\r\n\r\nx\r\n").startswith("250")
+        wait_until(works_again, 20, 0.3)
+        assert t.stop() == 0
+    finally:
+        t.stop()
+        subprocess.run(["umount", "-l", str(t.data)], check=True)
+
+
+def test_load_of_many_small_messages(make_tacit):
+    t = make_tacit(extra="limits { sessions_per_client = 500 }").start()
+    for i in range(10):
+        t.user("add", f"u{i}@example.test")
+    result = subprocess.run([LOAD, "-m", "5000", "-s", "100", "-k", "50", "-p", "-r", "2", "-t", "u3@example.test", "-T",
+                             "100", f"127.0.0.1:{t.mx}"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "accepted 5000" in result.stdout
+    t.wait_mail("u3", 5000, 90)
