@@ -44,12 +44,14 @@ struct mail_address_error {
 
 /* Reads a path with its angle brackets at the start of `in`; *ret_len is how much of `in` it took. The address's
  * bytes are taken from `arena`. `allow_null`: "<>" is right (reverse paths). `allow_bare_postmaster`:
- * "<postmaster>" in any case is right (RFC 5321 4.5.1). `utf8`: SMTPUTF8 is in force. */
+ * "<postmaster>" in any case is right (RFC 5321 4.5.1) and given back in lower case. `utf8`: SMTPUTF8 is in force.
+ * Returns PARSE_OK or PARSE_BAD: `in` is a whole line, so a path that has no end is wrong. */
 struct mail_path_rules {
     bool allow_null, allow_bare_postmaster, utf8;
 };
 enum parse_result mail_path_parse(struct str in, struct mail_path_rules rules, struct arena *arena,
-                                  struct mail_address *ret_address, size_t *ret_len, struct mail_address_error *ret_error);
+                                  struct mail_address *ret_address, size_t *ret_len,
+                                  struct mail_address_error *ret_error);
 
 /* A whole "local@domain" without brackets, as people and configuration files write it. */
 bool mail_address_parse(struct str in, bool utf8, struct arena *arena, struct mail_address *ret_address,
@@ -62,14 +64,15 @@ static inline bool mail_address_is_null(const struct mail_address *a) { return !
 bool mail_address_eq(const struct mail_address *a, const struct mail_address *b); /* local parts by exact case */
 
 /* Appends "local@domain", the local part quoted where the grammar needs it; nothing for the null path. */
-bool mail_address_format(const struct mail_address *a, struct buf *out);
+bool       mail_address_format(const struct mail_address *a, struct buf *out);
 /* Into an arena, NUL-terminated; data is NULL if it does not fit. */
 struct str mail_address_text(const struct mail_address *a, struct arena *arena);
 bool       mail_address_copy(const struct mail_address *from, struct arena *arena, struct mail_address *ret_address);
 
-/* The key under which a mailbox is known: local part in lower case (Unicode simple case folding after NFC, as
- * libunistring or libidn2 give it) and without "+tag" if `separator` (0: none) occurs in it after the first byte.
- * "Alice+lists" and "alice" have the same key; RFC 5321 2.4 leaves this to the receiving host. */
+/* The key under which a mailbox is known: local part in lower case (Unicode case folding, normalised to NFC, so that
+ * canonically equivalent spellings meet) and without "+tag" if `separator` (0: none) occurs in it after the first
+ * byte. "Alice+lists" and "alice" have the same key; RFC 5321 2.4 leaves this to the receiving host. The key of a key
+ * is the key itself. data is NULL if the arena is full. */
 struct str mail_local_key(struct str local, char separator, struct arena *arena);
 
 #endif

@@ -18,8 +18,8 @@ enum client_class {
     CLASS_BLOCKED,
     CLASS_OURSELVES, /* messages that this server makes: reports, digests */
 };
-const char       *client_class_name(enum client_class class);
-bool              client_class_parse(struct str name, enum client_class *ret_class);
+const char *client_class_name(enum client_class class);
+bool        client_class_parse(struct str name, enum client_class *ret_class);
 
 enum body_type { BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 
@@ -50,7 +50,7 @@ struct envelope {
     enum body_type      body;
     bool                smtputf8;
     enum dsn_ret        ret;
-    struct str          envid; /* decoded from xtext; empty: not given */
+    struct str          envid;         /* decoded from xtext; empty: not given */
     uint64_t            declared_size; /* MAIL SIZE=, octets; 0: not given */
     struct recipient   *recipients;
     size_t              recipient_count;

@@ -1,0 +1,58 @@
+/* codes.h: what reply codes and enhanced status codes mean, in plain words (RFC 5321 4.2, RFC 3463, RFC 5248).
+ *
+ * The tables are made from data/codes/ at build time and live for ever. Texts are whole sentences in ASCII. */
+#ifndef TACIT_CODES_H
+#define TACIT_CODES_H
+
+#include "base/str.h"
+
+struct codes_status { /* X.Y.Z; class 0: none */
+    uint8_t class;
+    uint16_t subject, detail;
+};
+
+struct codes_basic {
+    uint16_t   code;
+    struct str name;
+    struct str status;        /* "standard", "experimental", "draft", "table-only" or "folk" */
+    struct str defined_in;    /* where, or that it is defined nowhere */
+    struct str client_action; /* "continue", "retry", "bounce", ... */
+    struct str meaning, when_seen, fix_sender, fix_receiver, notes;
+};
+
+struct codes_enhanced {
+    uint8_t class;      /* 2, 4 or 5; 0: the text is about every class of `classes` */
+    bool       is_part; /* about a class or a subject alone: its detail (and subject) say nothing */
+    uint16_t   subject, detail, detail_last; /* most often one detail, else a range */
+    struct str vendor;                       /* who uses the number in this sense; empty: registered by IANA */
+    struct str classes;                      /* "4,5" */
+    struct str name;
+    struct str client_action;
+    struct str meaning, when_seen, fix_sender, fix_receiver, notes;
+};
+
+/* NULL: nobody uses it. */
+const struct codes_basic    *codes_basic(unsigned code);
+/* The registered meaning; NULL: the number is not registered. */
+const struct codes_enhanced *codes_enhanced(unsigned class, unsigned subject, unsigned detail);
+const struct codes_enhanced *codes_subject(unsigned subject); /* of the middle number alone */
+const struct codes_enhanced *codes_class(unsigned class);     /* of the first number alone */
+
+/* The best plain words for a reply or a report: those of the enhanced code where it says something particular, else
+ * of the reply code, else what the parts of the enhanced code say. Always gives words. `code` 0 and class 0: unknown.
+ */
+struct codes_words {
+    struct str name, meaning, fix_sender, fix_receiver;
+};
+struct codes_words codes_explain(unsigned code, struct codes_status status);
+
+/* "5.1.10" of RFC 3463 2: classes 2, 4 and 5, numbers of 1 to 3 digits without leading zeros. */
+bool codes_status_parse(struct str text, struct codes_status *ret_status);
+
+/* All entries, for listings. */
+size_t                       codes_basic_count(void);
+const struct codes_basic    *codes_basic_at(size_t index);
+size_t                       codes_enhanced_count(void);
+const struct codes_enhanced *codes_enhanced_at(size_t index);
+
+#endif

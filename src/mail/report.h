@@ -1,0 +1,61 @@
+/* report.h: reports about delivery (RFC 3464 in the multipart/report of RFC 6522; RFC 6533 for UTF-8 addresses;
+ * RFC 3834 for Auto-Submitted): what happened to a message, first for people, then for programs.
+ *
+ * A report names only the recipients it is given: the caller leaves out whom the reader must not learn about (other
+ * recipients, the members of an alias, the new address of somebody who moved) by giving the address as the sender
+ * wrote it as `final`. */
+#ifndef TACIT_MAIL_REPORT_H
+#define TACIT_MAIL_REPORT_H
+
+#include "codes/codes.h"
+#include "mail/envelope.h"
+
+enum mail_report_action { /* RFC 3464 2.3.3 */
+                          REPORT_FAILED,
+                          REPORT_DELAYED,
+                          REPORT_DELIVERED,
+                          REPORT_RELAYED, /* handed to a server that gives no reports */
+                          REPORT_EXPANDED,
+};
+
+struct mail_report_recipient {
+    struct mail_address        final;
+    struct str                 original_type; /* of ORCPT; empty: not given */
+    struct str                 original;      /* decoded */
+    enum mail_report_action    action;
+    struct codes_status        status;
+    uint16_t                   code;            /* the SMTP reply's code behind it; 0: none */
+    struct str                 remote_mta;      /* host name of the other server; empty: none was involved */
+    struct str                 diagnostic_type; /* "smtp", "x-unix", ...; empty: "smtp" */
+    struct str                 diagnostic;      /* what the other server said; empty: nothing */
+    struct str                 explanation;     /* our own plain words; empty: taken from codes/ */
+    const struct mail_address *moved_to;        /* may be shown to this reader, or NULL */
+    uint64_t                   last_attempt_ms; /* 0: there was none */
+    uint64_t                   retry_until_ms;  /* DELAYED; 0: not said */
+};
+
+enum {
+    MAIL_REPORT_PEOPLE_MAX = 25,      /* recipients described in the part for people */
+    MAIL_REPORT_RECIPIENTS_MAX = 1000 /* recipients in the part for programs; further ones are only counted */
+};
+
+struct mail_report {
+    struct str                          mta;         /* our host name */
+    struct str                          id;          /* the report's own id: Message-ID, MIME boundary */
+    uint64_t                            date_ms;     /* now, Unix time */
+    struct mail_address                 to;          /* the return path; never null */
+    struct str                          envelope_id; /* ENVID, decoded; empty: none */
+    uint64_t                            arrival_ms;  /* when we took the message; 0: not said */
+    bool                                smtputf8;    /* the reader takes UTF-8 headers */
+    const struct mail_report_recipient *recipients;
+    size_t                              recipient_count; /* at least 1 */
+    struct str                          content; /* the original, or at least its header; empty: nothing is quoted */
+    bool                                full;    /* all of it is returned; else its header */
+    bool                                binary;  /* it is BINARYMIME: only its header is returned */
+};
+
+/* Appends the whole message with CRLF line ends. *ret_body: what the report needs from servers on its way. False:
+ * `out` has met its ceiling; a caller that asked for `full` may try again without. */
+bool mail_report_format(const struct mail_report *r, struct buf *out, enum body_type *ret_body);
+
+#endif
