@@ -21,7 +21,10 @@ void get_address(struct reader *r, struct mail_address *ret_address);
 /* A message's id: 42 bits of Unix milliseconds, 8 bits of lane, 14 bits of a counter. Unique for a spool, growing
  * within a lane; shown as 13 digits of base 32 (0-9 a-z without i l o u). */
 enum { MESSAGE_ID_TEXT = 13 };
-struct message_id_source { uint64_t last; uint8_t lane; };
+struct message_id_source {
+    uint64_t last;
+    uint8_t  lane;
+};
 uint64_t message_id_next(struct message_id_source *source, uint64_t now_ms); /* grows even if the clock goes back */
 void     message_id_text(uint64_t id, char ret_text[MESSAGE_ID_TEXT + 1]);
 bool     message_id_parse(struct str text, uint64_t *ret_id);
@@ -33,9 +36,9 @@ struct message {
     uint64_t        received_ms; /* Unix time */
     uint64_t        cause;       /* for reports and copies: the id of the message they are about; else 0 */
     struct envelope envelope;
-    uint64_t        size;        /* octets of the content, with the trace fields we put in front of it */
-    struct str      content;     /* all of it when inline; empty when in a body file */
-    bool            external;    /* the content is in lane-NN/body/<id text>, NN = message_id_lane(id) */
+    uint64_t        size;     /* octets of the content, with the trace fields we put in front of it */
+    struct str      content;  /* all of it when inline; empty when in a body file */
+    bool            external; /* the content is in lane-NN/body/<id text>, NN = message_id_lane(id) */
     uint64_t        external_xxh3;
 };
 

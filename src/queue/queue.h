@@ -1,0 +1,160 @@
+/* queue.h: the queue in memory: what the records of all lanes add up to, and which segments they still need. Pure.
+ *
+ * It is made by replaying the records of every lane (lanes in any order, each lane in its own) and changes only by
+ * applying further records, after they are durable. So what a crash leaves on disk is always what memory would say.
+ * A waiting message costs about 150 octets here: envelopes, reasons and addresses stay in the lanes and are read
+ * again for an attempt.
+ *
+ * Segments. A record that is still needed pins its segment:
+ *   - the message record of a living message (of several copies the newest in lane 0, else the front's),
+ *   - its newest progress record and its expansions,
+ *   - the FINISHED record of a message of which a copy lies in a segment that still exists: without it, replay would
+ *     bring the message back,
+ *   - the newest state record of each name.
+ * A segment that was read to its end and is pinned by nothing may be released. Because a FINISHED record stays pinned
+ * until the segments with the message are gone, the order is right by itself: first the messages, then what ended them.
+ * A segment pinned by little is emptied by appending what pins it to lane 0 again (compaction).
+ *
+ * Only lane 0 is back's own: from other lanes nothing but new messages under that lane's own ids is taken, so that
+ * a front that fell into wrong hands cannot end, change or forge what others brought. */
+#ifndef TACIT_QUEUE_QUEUE_H
+#define TACIT_QUEUE_QUEUE_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "queue/progress.h"
+
+enum { QUEUE_LANES = 256 };
+
+struct queue_place { /* where a record begins; seq 0: nowhere */
+    uint64_t seq;
+    uint32_t offset;
+    uint32_t lane;
+};
+
+struct queue_segment {
+    uint64_t    seq;
+    uint32_t    lane;
+    uint32_t    pins;
+    uint64_t    weight, weight_alive; /* octets, roughly: of all its records, and of those that pin it */
+    uint64_t    complete_ms;          /* when all of it had been read; 0: not yet */
+    bool        damaged;              /* kept for whoever wants to look */
+    struct list dead;                 /* tombstones of messages that lie here */
+};
+
+struct queue_expansion {
+    struct queue_place place;
+    uint32_t           first;
+};
+struct queue_extra { /* what few messages have */
+    struct queue_expansion *expansions;
+    struct queue_place     *copies; /* older message records */
+    uint32_t                expansion_count, copy_count;
+};
+
+struct queue_message {
+    struct heap_item    due;       /* key: Unix ms; in no heap while busy or held */
+    struct heap_item    unclaimed; /* key: id; in the heap while a recipient is unclaimed */
+    uint64_t            id;
+    uint64_t            size;     /* octets of the content */
+    uint64_t            since_ms; /* its age counts from here */
+    uint64_t            next_ms;
+    struct queue_place  home, progress;
+    struct queue_extra *extra; /* NULL: none */
+    uint32_t            attempts;
+    uint32_t            pending, waiting, unclaimed_count; /* recipients by state */
+    uint32_t            recipient_count;                   /* with those of expansions */
+    uint8_t             flags;                             /* enum progress_flags */
+    uint8_t class;                                         /* enum client_class */
+    bool external;
+    bool busy; /* an attempt or a command is at work on it */
+};
+
+struct queue_times {       /* ms */
+    uint64_t expire;       /* of waiting recipients; pending ones are given up by the attempt */
+    uint64_t delay_notice; /* 0: never */
+    uint64_t unclaimed_keep;
+};
+
+struct queue {
+    struct map         living; /* id -> struct queue_message */
+    struct map         dead;   /* id -> struct queue_tombstone */
+    struct map         states; /* name -> struct queue_state */
+    struct map         segments[QUEUE_LANES];
+    struct heap        due, unclaimed;
+    struct queue_times times;
+    bool               replaying;
+    uint64_t           newest_id_lane0; /* so that ids go on growing after a restart */
+    uint64_t           messages, octets, unclaimed_messages, unclaimed_octets, newest_unclaimed_ms;
+};
+
+void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times);
+void queue_done(struct queue *q);
+
+enum queue_applied {
+    QUEUE_APPLIED,
+    QUEUE_REFUSED,   /* not a record, or one that this lane must not hold: nothing changed */
+    QUEUE_NO_MEMORY, /* the queue may no longer be what the records say: start over */
+};
+/* `scratch` is used for decoding and may be reset afterwards. ret_message (may be NULL): the message that a message
+ * record brought and that was not known before, else NULL. */
+enum queue_applied queue_apply(struct queue *q, struct queue_place place, uint8_t type, struct str payload,
+                               struct arena *scratch, struct queue_message **ret_message);
+/* After the last lane was replayed: forgets what speaks of messages that are gone. */
+void               queue_replayed(struct queue *q);
+
+struct queue_message *queue_find(const struct queue *q, uint64_t id);
+struct queue_message *queue_next(const struct queue *q, size_t *at); /* as map_next */
+/* The first message whose time has come, or NULL; and when that will be (UINT64_MAX: never). */
+struct queue_message *queue_due(const struct queue *q, uint64_t now_ms);
+uint64_t              queue_next_due_ms(const struct queue *q);
+struct queue_message *queue_oldest_unclaimed(const struct queue *q);
+/* Busy: neither due nor touched by compaction. A progress record applied meanwhile does not change that. */
+bool                  queue_set_busy(struct queue *q, struct queue_message *m, bool busy);
+/* Puts off (or forward) without a record, as when nothing could be read. */
+bool                  queue_delay(struct queue *q, struct queue_message *m, uint64_t until_ms);
+/* The state's value; data is NULL: none. Valid until the next queue_apply. */
+struct str            queue_state_value(const struct queue *q, struct str name);
+
+/* ---- segments ---- */
+
+/* A segment file exists. False: no memory. */
+bool                  queue_segment_present(struct queue *q, uint32_t lane, uint64_t seq);
+/* Everything in segments of this lane below `seq` has been applied. */
+void                  queue_lane_read(struct queue *q, uint32_t lane, uint64_t seq, uint64_t now_ms);
+void                  queue_segment_damaged(struct queue *q, uint32_t lane, uint64_t seq);
+/* A segment that may be released, or NULL. */
+struct queue_segment *queue_releasable(const struct queue *q);
+/* It was released, durably: forgets it and the tombstones that it needed. */
+void                  queue_segment_gone(struct queue *q, struct queue_segment *s);
+/* A segment that has been complete for `settle_ms` and is pinned by a quarter of its weight or less. */
+struct queue_segment *queue_compactable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms);
+/* What pins it and is not busy: records to be read at `place` and appended to lane 0 again as they are, but FINISHED
+ * (place.seq 0), which is made anew from its id. Stops when `each` returns false. */
+void                  queue_each_pin(const struct queue *q, const struct queue_segment                                           *s,
+                                     bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg);
+
+/* ---- between queue.c and segment.c ---- */
+
+struct queue_tombstone {
+    struct list             link; /* in its home segment's list; alone: home not seen yet (only in replay) */
+    uint64_t                id;
+    uint64_t                finished_seq; /* segment of lane 0 with the FINISHED record */
+    bool                    has_home;
+    struct queue_tombstone *next; /* of further copies of the message */
+};
+struct queue_state {
+    struct queue_place place;
+    struct str         value; /* behind the name, in the same allocation */
+    struct str         name;
+};
+enum { QUEUE_WEIGHT_SMALL = 128 };
+struct queue_segment *queue_segment_get(struct queue *q, uint32_t lane, uint64_t seq); /* makes it; NULL: no memory */
+void     queue_pin(struct queue *q, struct queue_place place, uint64_t weight);        /* the segment must exist */
+void     queue_unpin(struct queue *q, struct queue_place place, uint64_t weight);
+uint64_t queue_message_weight(const struct queue_message *m);
+/* Adds a tombstone for a copy at `home` (seq 0: not seen yet) below the id. */
+bool     queue_bury(struct queue *q, uint64_t id, uint64_t finished_seq, struct queue_place home);
+
+#endif
