@@ -409,7 +409,10 @@ static void run(uint64_t seed)
     crash();
     verify();
     assert_int_equal(q.messages, 0);
-    assert_in_range(segments_left(), 1, LANES + 3);
+    /* What may be left: the newest segment of each lane, and what is pinned for more than a quarter by the tombstones
+     * of the messages in those and by the state. */
+    assert_true(newest[0] + newest[1] + newest[2] > 200);
+    assert_in_range(segments_left(), 1, LANES + 4 * (LANES * PER_SEGMENT + 1) / PER_SEGMENT + 1);
     clean();
 }
 
