@@ -1,7 +1,7 @@
 /* counters.h: what each process counts, in memory shared between them (made by master, inherited by the others).
  *
- * A slot belongs to one process, which alone writes it with relaxed atomic stores; anybody may read. Slots outlive
- * their process, so totals survive a restart of a role. */
+ * A slot belongs to one process, all of whose threads may count; anybody may read. Slots outlive their process, so
+ * totals survive a restart of a role. */
 #ifndef TACIT_SERVER_COUNTERS_H
 #define TACIT_SERVER_COUNTERS_H
 
@@ -17,17 +17,17 @@ enum counter {
     COUNTER_COUNT
 };
 /* Replies sent by code are counted beside them: refused by reply. */
-enum { COUNTER_CODES = 400 /* 200..599 */, COUNTER_SLOTS = 72 };
+enum { COUNTER_CODES = 400 /* 200..599 */, COUNTER_SLOTS = 136 /* master, keeper, back, 133 fronts */ };
 enum role { ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK };
 const char *role_name(enum role role);
 
 struct counter_slot {
     _Atomic uint64_t values[COUNTER_COUNT];
     _Atomic uint64_t replies[COUNTER_CODES];
-    _Atomic uint32_t role, index;  /* enum role; number among its like */
-    _Atomic int32_t  pid;          /* 0: not running */
+    _Atomic uint32_t role, index; /* enum role; number among its like */
+    _Atomic int32_t  pid;         /* 0: not running */
     _Atomic uint32_t restarts;
-    _Atomic uint64_t started_ms;   /* Unix time */
+    _Atomic uint64_t started_ms; /* Unix time */
 };
 struct counters {
     _Atomic uint64_t    started_ms;
@@ -43,6 +43,10 @@ void counters_use(struct counter_slot *slot);
 void count(enum counter c, int64_t by);
 void count_set(enum counter c, uint64_t value);
 void count_reply(unsigned code);
+
+/* The slot of a process: a front's follows from the lane it writes. NULL: the lane is too high. */
+struct counter_slot *counters_slot(struct counters *all, enum role role, unsigned lane);
+void                 counters_reset_gauges(struct counter_slot *slot); /* when its process has ended */
 
 uint64_t counters_sum(const struct counters *all, enum counter c);
 bool     counters_prometheus(const struct counters *all, struct buf *out);

@@ -1,22 +1,35 @@
 /* role.h: what front, keeper and back have in common: they are started by master, told things by it, and watched.
  *
  * master starts itself again as `tacit serve --role NAME --index N --lane L` with descriptors 3 (channel to master,
- * io/ipc.h), 4 (the text of the configuration, a memfd: exactly what master validated), 5 (counters), 6 (log file).
- * Everything else comes as messages on the channel, whenever master sees fit, also later (a peer was restarted):
+ * io/ipc.h), 4 (the configuration as config_pack made it, a sealed memfd: exactly what master validated), 5 (counters),
+ * 6 (log file). Everything else comes as messages on the channel, whenever master sees fit, also later (a peer was restarted):
  *
  *   master -> role   LISTENER (number of the listen block, role's descriptor)   PEER (role, index, channel)
  *                    LOG (new log file)   START   DRAIN   (closing the channel: finish at once and exit)
- *   role -> master   READY   DRAINED
+ *   role -> master   READY   FAILED (why)   DRAINED
  *
- * The order at start: listeners and peers, then START; the role answers READY when it does its work. On DRAIN it takes
- * no new work, ends what is open within the grace time, answers DRAINED and exits. If the channel ends without DRAIN
- * master has died: the role does the same with a grace time of a second. */
+ * The order at start: listeners and peers, then START; the role answers READY when it does its work. role.c keeps what
+ * comes before START and calls start() first, then listener() and peer() for each, then sends READY: so all callbacks
+ * find the state that start() made. On DRAIN the role takes no new work, ends what is open within the grace time,
+ * answers DRAINED and exits; at the latest a second after the grace time. If the channel ends without DRAIN master has
+ * died: the role does the same with a grace time of a second.
+ *
+ * A front's index is its lane less one, so that during a reload, when old and new fronts run side by side, no two have
+ * the same. Work threads: io_work_threads before the first io_work, in start().
+ *
+ * The message codec is control.h. Numbers of listeners that are no listen block: */
 #ifndef TACIT_SERVER_ROLE_H
 #define TACIT_SERVER_ROLE_H
 
 #include "io/ipc.h"
 #include "server/config.h"
 #include "server/counters.h"
+
+enum {
+    LISTENER_METRICS = 0xfffd, /* to one front: for io/metrics.h */
+    LISTENER_CONTROL = 0xfffe, /* to back: data/run/control.sock */
+    LISTENER_SUBMIT = 0xffff,  /* to each front: data/run/submit.sock, class submitter */
+};
 
 struct role_context {
     enum role            role;
@@ -30,7 +43,8 @@ struct role_context {
 };
 
 struct role_ops {
-    bool (*start)(struct role_context *c, struct err *err);                          /* false: the process ends, master tries again */
+    bool (*start)(struct role_context *c, struct err *err); /* false: the process ends; master tries again, unless this is
+                                                               the first start and err.class says that it is in vain */
     void (*listener)(struct role_context *c, unsigned listen_number, int fd);        /* takes fd; may be NULL */
     void (*peer)(struct role_context *c, enum role peer, unsigned index, int fd);    /* takes fd; replaces an older one; may be NULL */
     void (*drain)(struct role_context *c, uint64_t grace_ms);                        /* then role_drained when done */
