@@ -1,0 +1,419 @@
+/* config_check.c: what a string must look like, what values must be together, and what is worth a warning. */
+#include "server/config_lines.h"
+
+#include "mail/address.h"
+#include "server/config_internal.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { WARNINGS_MAX = 64, HOST_NAME_SIZE = 256 };
+
+struct checking {
+    struct config             *config;
+    const struct config_lines *lines;
+    struct err                *err;
+};
+
+/* ---- single strings ---- */
+
+static bool check_listen_address(const char *value, struct err *err)
+{
+    struct io_address addresses[2];
+    size_t            count;
+
+    return io_address_parse(str_from(value), addresses, 2, &count, err);
+}
+
+static bool check_resolver(const char *value, struct err *err)
+{
+    struct io_address addresses[2];
+    size_t            count;
+
+    if (!*value)
+        return true;
+    if (!io_address_parse(str_from(value), addresses, 2, &count, err))
+        return false;
+    if (count != 1 || addresses[0].storage.ss_family == AF_UNIX || !io_address_port(&addresses[0]))
+        return err_set(err, ERR_CONFIG, "server must be one address and port, such as \"127.0.0.1:53\"");
+    return true;
+}
+
+static bool check_metrics_address(const char *value, struct err *err)
+{
+    struct io_address addresses[2];
+    size_t            count;
+    bool              is_loopback = false;
+
+    if (!*value)
+        return true;
+    if (!io_address_parse(str_from(value), addresses, 2, &count, err))
+        return false;
+    if (count == 1 && addresses[0].storage.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&addresses[0].storage;
+
+        is_loopback = ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    } else if (count == 1 && addresses[0].storage.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)&addresses[0].storage;
+
+        is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    if (!is_loopback)
+        return err_set(
+            err, ERR_CONFIG,
+            "address must be a loopback address such as \"127.0.0.1:9125\": counters are not for the network");
+    return true;
+}
+
+static bool check_directory(const char *value, struct err *err)
+{
+    struct str s = str_from(value), kind = str_cut(&s, ':');
+    char       shown[CONFIG_SHOWN_MAX];
+
+    if (!s.len || !(str_eq(kind, STR("sqlite")) || str_eq(kind, STR("file"))))
+        return err_set(err, ERR_CONFIG, "directory must be \"sqlite:PATH\" or \"file:PATH\", not \"%s\"",
+                       config_shown(str_from(value), shown));
+    return true;
+}
+
+/* maildir:PATH with {local} and {domain} in it. */
+static bool check_deliver(const char *value, struct err *err)
+{
+    struct str s = str_from(value), kind = str_cut(&s, ':');
+    char       shown[CONFIG_SHOWN_MAX];
+
+    config_shown(str_from(value), shown);
+    if (str_eq(kind, STR("lmtp")) || str_eq(kind, STR("smtp")) || str_eq(kind, STR("pipe")))
+        return err_set(err, ERR_CONFIG,
+                       "deliver = \"%s\" is not supported by this version, which delivers to maildir:PATH", shown);
+    if (!s.len || !str_eq(kind, STR("maildir")))
+        return err_set(err, ERR_CONFIG, "deliver must be \"maildir:PATH\", not \"%s\"", shown);
+    while (s.len) {
+        struct str name;
+
+        str_cut(&s, '{');
+        if (!s.data)
+            break;
+        name = str_cut(&s, '}');
+        if (!s.data || !(str_eq(name, STR("domain")) || str_eq(name, STR("local"))))
+            return err_set(err, ERR_CONFIG, "deliver may contain {domain} and {local}, and no other braces: \"%s\"",
+                           shown);
+    }
+    return true;
+}
+
+static bool check_separator(const char *value, struct err *err)
+{
+    if (value[0] && (value[1] || (unsigned char)value[0] <= ' ' || value[0] == '@' || value[0] == '"'))
+        return err_set(err, ERR_CONFIG, "separator must be one character, or empty");
+    return true;
+}
+
+static bool check_local_part(const char *value, struct err *err)
+{
+    if (!*value || strlen(value) > MAIL_LOCAL_MAX || strpbrk(value, "@ \"\\<>"))
+        return err_set(err, ERR_CONFIG, "postmaster must be the name of a mailbox without its domain");
+    return true;
+}
+
+static bool check_not_empty(const struct config_setting *s, const char *value, struct err *err)
+{
+    return *value ? true : err_set(err, ERR_CONFIG, "%s must not be empty", s->name);
+}
+
+/* via = "mx" / "smtp://" host [ ":" port ] */
+static bool check_via(const char *value, struct err *err)
+{
+    struct str   s = str_from(value), host, ignored;
+    struct arena arena;
+    char         shown[CONFIG_SHOWN_MAX];
+    uint64_t     port = 25;
+    bool         good;
+
+    if (str_eq(s, STR("mx")))
+        return true;
+    good = str_starts(s, STR("smtp://"));
+    s = str_skip(s, 7);
+    if (s.len && s.data[0] == '[') {
+        struct in6_addr in6;
+        char            text[INET6_ADDRSTRLEN];
+
+        s = str_skip(s, 1);
+        host = str_cut(&s, ']');
+        good = good && s.data && host.len < sizeof text && (!s.len || s.data[0] == ':');
+        if (good) {
+            memcpy(text, host.data, host.len);
+            text[host.len] = 0;
+            good = inet_pton(AF_INET6, text, &in6) == 1 && (!s.len || str_to_u64(str_skip(s, 1), 65535, &port));
+        }
+    } else if (good) {
+        host = str_cut(&s, ':');
+        arena_init(&arena, 1024, 4096);
+        good = mail_domain_parse(host, false, &arena, &ignored) && (!s.data || str_to_u64(s, 65535, &port));
+        arena_done(&arena);
+    }
+    if (!good || !port)
+        return err_set(err, ERR_CONFIG, "via must be \"mx\" or \"smtp://HOST:PORT\", not \"%s\"",
+                       config_shown(str_from(value), shown));
+    return true;
+}
+
+bool config_check_string(const struct config_setting *s, const char *value, struct err *err)
+{
+    static const struct {
+        const char *block, *name;
+        bool (*check)(const char *value, struct err *err);
+    } checks[] = {
+        {"listen", "address", check_listen_address},   {"domain", "directory", check_directory},
+        {"domain", "deliver", check_deliver},          {"domain", "separator", check_separator},
+        {"domain", "postmaster", check_local_part},    {"route", "via", check_via},
+        {"metrics", "address", check_metrics_address}, {"dns", "server", check_resolver},
+    };
+
+    for (size_t i = 0; s->block && i < sizeof checks / sizeof *checks; i++)
+        if (strcmp(s->block, checks[i].block) == 0 && strcmp(s->name, checks[i].name) == 0)
+            return checks[i].check(value, err);
+    return check_not_empty(s, value, err);
+}
+
+/* ---- all together ---- */
+
+unsigned config_line_of(const struct config_lines *lines, const char *block, size_t index, const char *setting)
+{
+    for (size_t i = 0; i < config_block_count; i++) {
+        const struct config_block *b = &config_blocks[i];
+
+        if (block ? !b->name || strcmp(b->name, block) != 0 : b->name != NULL)
+            continue;
+        for (size_t k = 0; k < b->setting_count; k++)
+            if (strcmp(b->settings[k].name, setting) == 0)
+                return config_lines_get(lines, &b->settings[k], index);
+    }
+    return 0;
+}
+
+static bool fail_at(struct checking *c, unsigned line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static bool fail_at(struct checking *c, unsigned line, const char *format, ...)
+{
+    char    text[sizeof c->err->text];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return line ? err_set(c->err, ERR_CONFIG, "%s:%u: %s", c->config->file, line, text)
+                : err_set(c->err, ERR_CONFIG, "%s: %s", c->config->file, text);
+}
+
+static void warn_at(struct checking *c, unsigned line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void warn_at(struct checking *c, unsigned line, const char *format, ...)
+{
+    struct config_list *w = &c->config->warnings;
+    char                text[400];
+    struct str          whole;
+    va_list             args;
+
+    if (w->count == WARNINGS_MAX)
+        return;
+    if (!w->items)
+        w->items = arena_alloc(&c->config->arena, WARNINGS_MAX * sizeof *w->items);
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    whole = line ? arena_printf(&c->config->arena, "%s:%u: %s", c->config->file, line, text)
+                 : arena_printf(&c->config->arena, "%s: %s", c->config->file, text);
+    if (w->items && whole.data)
+        w->items[w->count++] = whole.data;
+}
+
+/* The machine's own full name, as the resolver of the system knows it (usually /etc/hosts). */
+static void machine_name(char ret_name[HOST_NAME_SIZE])
+{
+    struct addrinfo hints = {.ai_flags = AI_CANONNAME, .ai_socktype = SOCK_STREAM}, *found = NULL;
+
+    if (gethostname(ret_name, HOST_NAME_SIZE) != 0)
+        ret_name[0] = 0;
+    ret_name[HOST_NAME_SIZE - 1] = 0;
+    if (!ret_name[0] || strchr(ret_name, '.'))
+        return;
+    if (getaddrinfo(ret_name, NULL, &hints, &found) == 0 && found->ai_canonname && strchr(found->ai_canonname, '.'))
+        snprintf(ret_name, HOST_NAME_SIZE, "%s", found->ai_canonname);
+    if (found)
+        freeaddrinfo(found);
+}
+
+static bool check_hostname(struct checking *c, const char *known)
+{
+    struct config *config = c->config;
+    unsigned       line = config_line_of(c->lines, NULL, 0, "hostname");
+    char           name[HOST_NAME_SIZE];
+    struct str     canonical;
+
+    if (line)
+        snprintf(name, sizeof name, "%s", config->hostname);
+    else if (known)
+        snprintf(name, sizeof name, "%s", known);
+    else
+        machine_name(name);
+    if (!mail_domain_parse(str_from(name), false, &config->arena, &canonical)) {
+        char shown[CONFIG_SHOWN_MAX];
+
+        config_shown(str_from(name), shown);
+        return line ? fail_at(c, line, "hostname must be a domain name such as \"mx.example.org\", not \"%s\"", shown)
+                    : fail_at(c, 0, "this machine's name (\"%s\") cannot be used: set hostname = \"mx.example.org\"",
+                              shown);
+    }
+    canonical = arena_str(&config->arena, canonical);
+    if (!canonical.data)
+        return fail_at(c, line, "out of memory");
+    config->hostname = canonical.data;
+    if (str_find_byte(canonical, '.') == STR_NOT_FOUND)
+        warn_at(c, line, "hostname \"%s\" is not a full name: other servers may refuse mail from it", config->hostname);
+    return true;
+}
+
+static bool check_paths(struct checking *c)
+{
+    struct config *config = c->config;
+    struct str     data = str_from(config->data);
+
+    while (data.len > 1 && data.data[data.len - 1] == '/')
+        data.len--;
+    data = config_path(config->base_dir, data, &config->arena);
+    if (!data.data)
+        return fail_at(c, 0, "out of memory");
+    config->data = data.data;
+    return true;
+}
+
+static bool check_listens(struct checking *c)
+{
+    struct config *config = c->config;
+    struct map     seen;
+    bool           good = true;
+
+    map_init(&seen, 0);
+    for (size_t i = 0; good && i < config->listen_count; i++) {
+        struct config_listen *l = &config->listens[i], *other;
+        unsigned              line = config_line_of(c->lines, "listen", i, "address");
+        struct str            address = str_from(l->address);
+
+        if (!line) {
+            good = fail_at(c, l->line, "listen %s needs an address, such as address = \"0.0.0.0:25\"", l->title);
+            break;
+        }
+        if (str_starts(address, STR("unix:"))) {
+            struct str path = config_path(config->data, str_skip(address, 5), &config->arena);
+
+            address = path.data ? arena_printf(&config->arena, "unix:%s", path.data) : STR_NONE;
+            if (!address.data) {
+                good = fail_at(c, line, "out of memory");
+                break;
+            }
+            l->address = address.data;
+        }
+        other = map_get(&seen, address);
+        if (other && !str_ends(address, STR(":0")))
+            good = fail_at(c, line, "listen %s has the same address as listen %s on line %u", l->title, other->title,
+                           other->line);
+        else if (!map_put(&seen, address, l))
+            good = fail_at(c, line, "out of memory");
+    }
+    map_done(&seen);
+    if (good && !config->listen_count)
+        warn_at(c, 0, "there is no listen block: mail comes only from this machine's tacit sendmail");
+    return good;
+}
+
+static bool check_domains(struct checking *c)
+{
+    struct config *config = c->config;
+
+    for (size_t i = 0; i < config->domain_count; i++) {
+        struct config_domain *d = &config->domains[i], *other;
+        struct str            canonical;
+        char                  shown[CONFIG_SHOWN_MAX];
+
+        if (!mail_domain_parse(str_from(d->title), false, &config->arena, &canonical))
+            return fail_at(c, d->line, "\"%s\" is not a domain name", config_shown(str_from(d->title), shown));
+        canonical = arena_str(&config->arena, canonical);
+        if (!canonical.data)
+            return fail_at(c, d->line, "out of memory");
+        other = map_get(&config->domain_map, canonical);
+        if (other)
+            return fail_at(c, d->line, "domain \"%s\" is already there on line %u", canonical.data, other->line);
+        d->title = canonical.data;
+        if (!map_put(&config->domain_map, canonical, d))
+            return fail_at(c, d->line, "out of memory");
+        if (!strstr(d->deliver, "{local}"))
+            warn_at(c, config_line_of(c->lines, "domain", i, "deliver"),
+                    "all mail for %s goes to one mailbox: deliver has no {local}", d->title);
+        else if (config->domain_count > 1 && !strstr(d->deliver, "{domain}"))
+            warn_at(c, config_line_of(c->lines, "domain", i, "deliver"),
+                    "equal names of %s and other domains may share a mailbox: deliver has no {domain}", d->title);
+    }
+    if (!config->domain_count && !config->relay.networks.count)
+        warn_at(c, 0, "there is no domain block and no relay network: all mail from outside will be refused");
+    return true;
+}
+
+static bool check_routes(struct checking *c)
+{
+    struct config *config = c->config;
+
+    for (size_t i = 0; i < config->route_count; i++) {
+        struct config_route *r = &config->routes[i];
+        struct str           canonical;
+        char                 shown[CONFIG_SHOWN_MAX];
+
+        if (strcmp(r->title, "*") == 0)
+            continue;
+        if (!mail_domain_parse(str_from(r->title), false, &config->arena, &canonical))
+            return fail_at(c, r->line, "\"%s\" is neither a domain name nor \"*\"",
+                           config_shown(str_from(r->title), shown));
+        canonical = arena_str(&config->arena, canonical);
+        if (!canonical.data)
+            return fail_at(c, r->line, "out of memory");
+        r->title = canonical.data;
+        if (config_domain_find(config, canonical))
+            return fail_at(c, r->line, "%s is a domain of this server: mail for it is not sent elsewhere", r->title);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(config->routes[k].title, r->title) == 0)
+                return fail_at(c, r->line, "route \"%s\" is already there on line %u", r->title,
+                               config->routes[k].line);
+    }
+    return true;
+}
+
+static void warn_about_values(struct checking *c)
+{
+    const struct config *config = c->config;
+
+    if (config->disclosure.vrfy == CONFIG_VRFY_ANSWER)
+        warn_at(c, config_line_of(c->lines, "disclosure", 0, "vrfy"),
+                "vrfy = \"answer\" tells anybody on the internet which addresses exist");
+    for (size_t i = 0; i < config->relay.networks.count; i++)
+        if (config->relay.networks.items[i].bits == 0)
+            warn_at(c, config_line_of(c->lines, "relay", 0, "networks"),
+                    "networks holds every address there is: this server will relay mail for anybody");
+    if (config->limits.sessions_per_client > config->limits.sessions)
+        warn_at(c, config_line_of(c->lines, "limits", 0, "sessions_per_client"),
+                "sessions_per_client is above sessions: one client can take them all");
+    if (config->queue.delay_notice && config->queue.delay_notice >= config->queue.expire)
+        warn_at(c, config_line_of(c->lines, "queue", 0, "delay_notice"),
+                "delay_notice is not before expire: no notice of a delay will be sent");
+}
+
+bool config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err)
+{
+    struct checking c = {config, lines, err};
+
+    if (!check_hostname(&c, hostname) || !check_paths(&c) || !check_listens(&c) || !check_domains(&c) ||
+        !check_routes(&c))
+        return false;
+    warn_about_values(&c);
+    return true;
+}
