@@ -68,7 +68,7 @@ struct mail_scan {
     uint8_t    state, token_state;
     uint8_t    name_len, left_len;
     size_t     host_len;
-    bool       any_field, name_done;
+    bool       any_field;
     char       name[MAIL_SCAN_NAME_MAX];
     char       left[MAIL_SCAN_ID_MAX];
 };

@@ -1,0 +1,24 @@
+#include "mail/envelope.h"
+
+static const char *const class_names[] = {
+    [CLASS_SUBMITTER] = "submitter",     [CLASS_RELAY] = "relay",         [CLASS_CORRESPONDENT] = "correspondent",
+    [CLASS_ACCOUNTABLE] = "accountable", [CLASS_BOUNCE] = "bounce",       [CLASS_STRANGER] = "stranger",
+    [CLASS_BLOCKED] = "blocked",         [CLASS_OURSELVES] = "ourselves",
+};
+enum { CLASS_COUNT = sizeof class_names / sizeof class_names[0] };
+
+const char *client_class_name(enum client_class class)
+{
+    return (unsigned)class < CLASS_COUNT ? class_names[class] : "unknown";
+}
+
+bool client_class_parse(struct str name, enum client_class *ret_class)
+{
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        if (str_eq(name, str_from(class_names[i]))) {
+            *ret_class = (enum client_class)i;
+            return true;
+        }
+    }
+    return false;
+}
