@@ -10,24 +10,32 @@
 #include "mail/address.h"
 
 enum entry_kind { ENTRY_MAILBOX, ENTRY_ALIAS, ENTRY_LIST, ENTRY_MOVED };
-enum moved_reply { MOVED_251, MOVED_551, MOVED_HIDE }; /* forward and say so; refuse and say where to; refuse, say nothing */
+enum moved_reply {
+    MOVED_251,  /* forward, and say so */
+    MOVED_551,  /* refuse, and say where to */
+    MOVED_HIDE, /* refuse, and say nothing */
+};
 
 struct directory_entry {
-    enum entry_kind kind;
-    struct str      local;        /* as created, for display and for the path of the mailbox; "*" is the catch-all */
-    struct str      domain;
-    bool            disabled;
-    bool            closed;       /* a list that only its members and relays may write to */
-    bool            show_members; /* a list that EXPN may show */
-    uint64_t        quota;        /* octets; 0: none */
-    struct str      password;     /* crypt(5) hash, or empty: cannot log in */
-    struct str     *targets;      /* addresses of an alias, list or moved mailbox, canonical texts */
-    size_t          target_count;
-    struct str      owner;        /* of a list: where its bounces go; may be empty */
+    enum entry_kind  kind;
+    struct str       local; /* as created, for display and for the path of the mailbox; "*" is the catch-all */
+    struct str       domain;
+    bool             disabled;
+    bool             closed;       /* a list that only its members and relays may write to */
+    bool             show_members; /* a list that EXPN may show */
+    uint64_t         quota;        /* octets; 0: none */
+    struct str       password;     /* crypt(5) hash, or empty: cannot log in */
+    struct str      *targets;      /* addresses of an alias, list or moved mailbox, canonical texts */
+    size_t           target_count;
+    struct str       owner; /* of a list: where its bounces go; may be empty */
     enum moved_reply moved;
+    bool             implied; /* not in the directory: postmaster or abuse, which exist in every domain */
 };
 
 struct directory;
+
+/* What one entry may hold. */
+enum { DIRECTORY_TARGETS_MAX = 1000, DIRECTORY_PASSWORD_MAX = 384 /* octets of a crypt(5) hash */ };
 
 /* `spec` as in the configuration; relative paths are relative to `base` (the data directory). Missing files are
  * created when `create`. The schema is made or brought up to date. */
@@ -36,17 +44,27 @@ void              directory_close(struct directory *d);
 
 enum directory_find { DIRECTORY_FOUND, DIRECTORY_ABSENT, DIRECTORY_FAILED };
 /* By exact key, then without "+tag", then the catch-all "*". postmaster and abuse of a domain are found always: where
- * no entry says otherwise, as a mailbox "postmaster". Everything found lies in `arena`. */
+ * no entry says otherwise (a catch-all does), as an `implied` mailbox "postmaster". Everything found lies in `arena`.
+ * DIRECTORY_FAILED: the directory cannot be read now, err says why; ERR_LIMIT if `arena` is full. */
 enum directory_find directory_find(struct directory *d, const struct mail_address *address, char separator,
                                    struct arena *arena, struct directory_entry *ret_entry, struct err *err);
 
-/* Changes are atomic and durable when they return. add: fails (ERR_PERMANENT) if the key exists. */
+/* Changes are atomic and durable when they return, also while other processes read or change the directory. An entry is
+ * known by domain and mail_local_key(local, 0). add fails (ERR_PERMANENT) if the key exists, update and remove if it
+ * does not; update keeps `local` as it was created. */
 bool directory_add(struct directory *d, const struct directory_entry *entry, struct err *err);
 bool directory_update(struct directory *d, const struct directory_entry *entry, struct err *err);
 bool directory_remove(struct directory *d, struct str local, struct str domain, struct err *err);
-/* In order of domain and local part; stops and returns true early when `each` returns false. */
-bool directory_each(struct directory *d, struct str domain /* or empty: all */,
+/* All of `domain`, or of every domain if it is empty, in order of domain and key; stops and returns true early when
+ * `each` returns false. The entry is valid during the call only; `each` must not change the directory. */
+bool directory_each(struct directory *d, struct str                                     domain,
                     bool (*each)(const struct directory_entry *entry, void *arg), void *arg, struct err *err);
+
+/* The entry with exactly this key, without tags, catch-all and implied mailboxes: for those who change it. */
+enum directory_find directory_get(struct directory *d, struct str local, struct str domain, struct arena *arena,
+                                  struct directory_entry *ret_entry, struct err *err);
+/* Whether the name is postmaster or abuse, in any case and with any tag. */
+bool                directory_name_is_reserved(struct str local, char separator);
 
 /* Passwords: yescrypt by crypt(3). check does equal work for an unknown user when `hash` is empty. */
 bool directory_password_hash(struct str password, char *ret_hash, size_t size, struct err *err);
