@@ -1,26 +1,33 @@
 /* maildir.h: delivery into a Maildir (https://cr.yp.to/proto/maildir.html; Maildir++ quota; Dovecot's S= and W=).
  *
  * A message is written to tmp/, synced, renamed into new/, and the directory synced: after success it survives a
- * loss of power, and before it nobody sees a part of it. Blocking: call on a work thread. */
+ * loss of power, and before it nobody sees a part of it. Blocking: call on a work thread; several threads may deliver
+ * at once, also into one mailbox. */
 #ifndef TACIT_DELIVER_MAILDIR_H
 #define TACIT_DELIVER_MAILDIR_H
 
-#include "base/err.h"
 #include "base/buf.h"
+#include "base/err.h"
 
 /* "mail/{domain}/{local}" with the two names filled in, made safe as file names: '/', '%', control characters, and a
  * leading '.' become %XX, so no address leads out of its place; at most 255 octets each. Relative to `base`. */
-bool maildir_path(struct str template, struct str base, struct str local, struct str domain, struct buf *out, struct err *err);
+bool maildir_path(struct str template, struct str base, struct str local, struct str domain, struct buf *out,
+                  struct err *err);
 
 struct maildir_delivery {
-    const char *path;    /* the Maildir; made with its parents (mode 0700) if missing */
-    struct str  head;    /* trace fields to put in front (Return-Path, Delivered-To), with LF line ends or none */
-    struct str  content; /* with CRLF line ends, stored as LF; or empty and content_fd is read from its start */
-    int         content_fd; /* -1, or a body file */
+    const char *path;       /* the Maildir; made with its parents (mode 0700) if missing */
+    struct str  head;       /* trace fields to put in front (Return-Path, Delivered-To), with CRLF line ends */
+    struct str  content;    /* with CRLF line ends, stored as LF; or empty and content_fd is read from its start */
+    int         content_fd; /* -1, or a body file; its place is not moved */
+    bool        binary;     /* the content's octets are stored as they are */
     const char *hostname;
-    uint64_t    quota;   /* octets, 0: none */
+    uint64_t    quota; /* octets, 0: none */
 };
-enum maildir_result { MAILDIR_DELIVERED, MAILDIR_OVER_QUOTA, MAILDIR_FAILED };
+enum maildir_result {
+    MAILDIR_DELIVERED,
+    MAILDIR_OVER_QUOTA, /* nothing stored; err says the figures */
+    MAILDIR_FAILED,     /* nothing stored; may be tried again: what fails here is for the operator to mend */
+};
 enum maildir_result maildir_deliver(const struct maildir_delivery *d, struct err *err);
 
 #endif
