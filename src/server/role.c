@@ -209,7 +209,7 @@ static struct config *read_config(struct err *err)
                 FD_CONFIG);
         return NULL;
     }
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, FD_CONFIG, 0); /* sealed: nobody can change or cut it */
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CONFIG, 0); /* sealed: nobody can cut it */
     if (p == MAP_FAILED) {
         err_set_os(err, errno, "configuration");
         return NULL;

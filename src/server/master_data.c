@@ -1,0 +1,239 @@
+/* master_data.c: what must stand under `data` before anybody starts.
+ *
+ * As root with separate users (users.h):
+ *
+ *   data            root:keeper  1771  the keeper makes its database here; others pass through
+ *   data/run        root         0711  the lock and the sockets, made by master
+ *   data/log        root         0750  descriptors are handed out, nobody opens
+ *   data/keys       keeper       0700
+ *   data/spool      root:back    0751
+ *   data/spool/lane-00  back:back   2770
+ *   data/spool/lane-NN  front:back  2770  back reads and removes what fronts wrote
+ *   data/mail/…     back         0700
+ *
+ * Otherwise everything belongs to the user who started tacit. */
+#include "server/log.h"
+#include "server/master_internal.h"
+#include "server/role.h"
+
+#include "io/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct owner {
+    uid_t uid;
+    gid_t gid;
+};
+
+/* nftw passes no argument. */
+static struct owner give_to;
+
+static int give(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return lchown(path, give_to.uid, give_to.gid);
+}
+
+/* A directory with this mode and owner. One that belonged to another user, because tacit once ran differently, is given
+ * over with all that is in it. */
+static bool prepare_dir(const struct master *m, const char *path, mode_t mode, struct owner owner, struct err *err)
+{
+    struct stat st;
+
+    if (!io_mkdirs(path, mode & 01777 & ~(mode_t)022, err))
+        return false;
+    if (!m->users.separate)
+        return true;
+    if (stat(path, &st) != 0)
+        return err_set_os(err, errno, "directory %s", path);
+    if (st.st_uid != owner.uid && owner.uid != 0) {
+        give_to = owner;
+        if (nftw(path, give, 16, FTW_PHYS | FTW_MOUNT) != 0)
+            return err_set_os(err, errno, "changing the owner of %s", path);
+    } else if ((st.st_uid != owner.uid || st.st_gid != owner.gid) && chown(path, owner.uid, owner.gid) != 0) {
+        return err_set_os(err, errno, "changing the owner of %s", path);
+    }
+    return (st.st_mode & 07777) == mode || chmod(path, mode) == 0 ? true
+                                                                  : err_set_os(err, errno, "permissions of %s", path);
+}
+
+static struct owner owner_of(const struct master *m, enum role user, enum role group)
+{
+    return (struct owner){m->users.of[user].uid, m->users.of[group].gid};
+}
+
+static bool take_lock(struct master *m, struct err *err)
+{
+    char    path[PATH_MAX], pid[32] = "";
+    ssize_t n;
+
+    snprintf(path, sizeof path, "%s/run/lock", m->config->data);
+    m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (m->lock_fd < 0)
+        return err_set_os(err, errno, "%s", path);
+    if (flock(m->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        int os_error = errno;
+
+        n = pread(m->lock_fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? n : 0] = '\0';
+        pid[strspn(pid, "0123456789")] = '\0';
+        close(m->lock_fd);
+        m->lock_fd = -1;
+        if (os_error != EWOULDBLOCK)
+            return err_set_os(err, os_error, "%s", path);
+        return err_set(err, ERR_CONFIG, "%s: tacit already runs there, as process %s; stop it first (kill %s)",
+                       m->config->data, pid[0] ? pid : "unknown", pid[0] ? pid : "PID");
+    }
+    n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(m->lock_fd, 0) != 0 || pwrite(m->lock_fd, pid, (size_t)n, 0) != n)
+        return err_set_os(err, errno, "%s", path);
+    return true;
+}
+
+bool data_prepare(struct master *m, struct err *err)
+{
+    static const struct {
+        const char *name; /* under data */
+        mode_t      mode;
+        enum role   user, group;
+    } dirs[] = {
+        {"", 01771, ROLE_MASTER, ROLE_KEEPER},    {"/run", 0711, ROLE_MASTER, ROLE_MASTER},
+        {"/log", 0750, ROLE_MASTER, ROLE_MASTER}, {"/keys", 0700, ROLE_KEEPER, ROLE_KEEPER},
+        {"/spool", 0751, ROLE_MASTER, ROLE_BACK},
+    };
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        if (snprintf(path, sizeof path, "%s%s", m->config->data, dirs[i].name) >= (int)sizeof path)
+            return err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
+        if (!prepare_dir(m, path, dirs[i].mode, owner_of(m, dirs[i].user, dirs[i].group), err))
+            return false;
+        if (i == 1 && !take_lock(m, err)) /* before anything else is touched */
+            return false;
+    }
+    return data_make_lane(m, LANE_BACK, err) && data_prepare_domains(m, m->config, err);
+}
+
+bool data_make_lane(const struct master *m, unsigned lane, struct err *err)
+{
+    struct arena a;
+    struct str   dir;
+    bool         ok;
+
+    arena_init(&a, PATH_MAX, PATH_MAX * 2);
+    dir = role_lane_dir(m->config, lane, &a);
+    ok = dir.data
+             ? prepare_dir(m, dir.data, 02770, owner_of(m, lane == LANE_BACK ? ROLE_BACK : ROLE_FRONT, ROLE_BACK), err)
+             : err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
+    arena_done(&a);
+    return ok;
+}
+
+/* A database that `tacit init` or `tacit user` made as root must be the keeper's. */
+static bool give_directory(const struct master *m, struct str path, struct err *err)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    char                     name[PATH_MAX + 16];
+    struct owner             keeper = owner_of(m, ROLE_KEEPER, ROLE_KEEPER);
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        snprintf(name, sizeof name, "%.*s%s", (int)(path.len < PATH_MAX ? path.len : PATH_MAX), path.data, suffixes[i]);
+        if (lchown(name, keeper.uid, keeper.gid) != 0 && errno != ENOENT)
+            return err_set_os(err, errno, "changing the owner of %s", name);
+    }
+    return true;
+}
+
+/* deliver = "maildir:mail/{domain}/{local}": the part before the first "{", up to its last "/". */
+static struct str fixed_part(struct str path)
+{
+    size_t brace = str_find_byte(path, '{');
+    size_t slash;
+
+    if (brace != STR_NOT_FOUND)
+        path = str_part(path, 0, brace);
+    slash = str_find_last_byte(path, '/');
+    return slash == STR_NOT_FOUND ? STR_NONE : str_part(path, 0, slash);
+}
+
+bool data_prepare_domains(const struct master *m, const struct config *config, struct err *err)
+{
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < config->domain_count; i++) {
+        const struct config_domain *d = &config->domains[i];
+        struct str                  directory = str_from(d->directory), deliver = str_from(d->deliver);
+        struct arena                a;
+
+        arena_init(&a, PATH_MAX, PATH_MAX * 4);
+        str_cut(&directory, ':');
+        if (m->users.separate && directory.len)
+            ok = give_directory(m, config_path(config->data, directory, &a), err);
+        if (ok && str_starts(deliver, STR("maildir:")) && !str_starts(deliver, STR("maildir:/"))) {
+            struct str part = fixed_part(str_skip(deliver, STR("maildir:").len));
+            struct str dir = config_path(config->data, part, &a);
+
+            if (part.len && dir.data)
+                ok = prepare_dir(m, dir.data, 0700, owner_of(m, ROLE_BACK, ROLE_BACK), err);
+        }
+        arena_done(&a);
+    }
+    return ok;
+}
+
+static void log_path(const struct master *m, unsigned number, char *ret_path, size_t size)
+{
+    if (number == 0)
+        snprintf(ret_path, size, "%s/log/tacit.log", m->config->data);
+    else
+        snprintf(ret_path, size, "%s/log/tacit.log.%u", m->config->data, number);
+}
+
+bool data_open_log(struct master *m, struct err *err)
+{
+    char path[PATH_MAX];
+    int  fd;
+
+    log_path(m, 0, path, sizeof path);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0)
+        return err_set_os(err, errno, "%s", path);
+    m->log_fd = fd;
+    return true;
+}
+
+void data_rotate_log(struct master *m)
+{
+    struct stat st;
+    char        from[PATH_MAX], to[PATH_MAX];
+    struct err  err;
+
+    if (fstat(m->log_fd, &st) != 0 || (uint64_t)st.st_size < m->config->log_keep / LOG_FILES)
+        return;
+    for (unsigned i = LOG_FILES - 1; i > 0; i--) {
+        log_path(m, i - 1, from, sizeof from);
+        log_path(m, i, to, sizeof to);
+        if (rename(from, to) != 0 && errno != ENOENT) {
+            err_set_os(&err, errno, "renaming %s", from);
+            log_notice(LOG_LEVEL_WARNING, "the log is not rotated: %s", err.text);
+            return;
+        }
+    }
+    if (!data_open_log(m, &err)) {
+        log_notice(LOG_LEVEL_WARNING, "the log is not rotated: %s", err.text);
+        return;
+    }
+    LIST_EACH(link, &m->processes)
+    process_tell(LIST_ITEM(link, struct process, link), &(struct control){.kind = CONTROL_LOG}, m->log_fd);
+    log_reopen(m->log_fd); /* closes the old descriptor, which was m->log_fd's before */
+}

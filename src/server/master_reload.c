@@ -1,0 +1,238 @@
+/* master_reload.c: from one configuration to the next without losing a connection or a question.
+ *
+ *   validate text, bind new listeners     fails: the old configuration stays as if nothing had happened
+ *   start a new keeper, without peers     fails: the same
+ *   commit: the new configuration holds from here on, also for what is restarted after a crash
+ *   wire the new keeper to all, drain the old one
+ *   drain back, start it again            (lane 0 has one writer, so the old one ends first; mail waits in the lanes)
+ *   start new fronts on unused lanes      (they share the sockets with the old ones)
+ *   all are ready: drain the old fronts, close listeners that are not wanted any more
+ *
+ * SIGHUP during a reload starts over with what the file says then. */
+#include "server/log.h"
+#include "server/master_internal.h"
+#include "server/role.h"
+
+#include "io/systemd.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void drop_next(struct master *m)
+{
+    config_free(m->next_config);
+    m->next_config = NULL;
+    if (m->next_config_fd >= 0)
+        close(m->next_config_fd);
+    m->next_config_fd = -1;
+}
+
+void reload_abort(struct master *m, const char *why)
+{
+    if (m->reload != RELOAD_KEEPER)
+        return;
+    io_timer_stop(m->reload_timer);
+    LIST_EACH(link, &m->processes)
+    {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->unwired) {
+            p->again = false;
+            process_kill(p);
+        }
+    }
+    listeners_abort(m);
+    drop_next(m);
+    m->reload = RELOAD_NONE;
+    log_notice(LOG_LEVEL_ERROR, "reload refused, the old configuration stays: %s", why);
+    io_service_ready("running; the last reload was refused");
+}
+
+/* What a running server cannot change. */
+static bool can_follow(const struct config *old, const struct config *new, struct err *err)
+{
+    const char *what = NULL;
+
+    if (!str_eq(str_from(old->data), str_from(new->data)))
+        what = "data";
+    else if (!str_eq(str_from(old->users.front), str_from(new->users.front)) ||
+             !str_eq(str_from(old->users.keeper), str_from(new->users.keeper)) ||
+             !str_eq(str_from(old->users.back), str_from(new->users.back)))
+        what = "users";
+    return what ? err_set(err, ERR_CONFIG, "%s: \"%s\" cannot change while tacit runs; restart it", new->file, what)
+                : true;
+}
+
+static bool prepare(struct master *m, struct err *err)
+{
+    m->next_config = config_load(m->config_path, err);
+    if (!m->next_config)
+        return false;
+    return can_follow(m->config, m->next_config, err) && data_prepare_domains(m, m->next_config, err) &&
+           master_make_config_fd(m->next_config, &m->next_config_fd, err) &&
+           listeners_plan(m, m->next_config, master_front_count(m->next_config), err);
+}
+
+void reload_begin(struct master *m)
+{
+    struct err      err;
+    struct process *trial;
+
+    if (m->stop != STOP_NONE)
+        return;
+    if (!m->was_ready) {
+        m->reload_wanted = true;
+        return;
+    }
+    reload_abort(m, "another one was asked for");
+    io_service_reloading();
+    if (!prepare(m, &err)) {
+        drop_next(m);
+        log_notice(LOG_LEVEL_ERROR, "reload refused, the old configuration stays: %s", err.text);
+        io_service_ready("running; the last reload was refused");
+        return;
+    }
+    for (size_t i = 0; i < m->next_config->warnings.count; i++)
+        log_notice(LOG_LEVEL_WARNING, "%s", m->next_config->warnings.items[i]);
+    m->reload = RELOAD_KEEPER;
+    io_timer_start(m->reload_timer, RELOAD_KEEPER_MS, 0);
+    trial = process_new(m, ROLE_KEEPER, 0, 0);
+    if (!trial) {
+        reload_abort(m, "no memory");
+        return;
+    }
+    trial->unwired = true;
+    trial->again = false;
+    process_start(trial);
+}
+
+void reload_commit(struct process *trial)
+{
+    struct master *m = trial->master;
+
+    io_timer_stop(m->reload_timer);
+    config_free(m->config);
+    close(m->config_fd);
+    m->config = m->next_config;
+    m->config_fd = m->next_config_fd;
+    m->next_config = NULL;
+    m->next_config_fd = -1;
+    m->front_count = master_front_count(m->config);
+    m->generation++;
+    atomic_store(&m->counters->generation, m->generation);
+    log_init((enum log_form)m->config->log, (enum log_level)m->config->log_level, "master", m->log_fd);
+    listeners_commit(m);
+    m->reload = RELOAD_BACK;
+    trial->unwired = false;
+    trial->again = true;
+    LIST_EACH(link, &m->processes)
+    {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->role == ROLE_KEEPER && p != trial)
+            p->again = false;
+    }
+    master_drain_all(m, ROLE_KEEPER, m->generation, m->config->grace);
+    process_wire(trial);
+    master_drain_all(m, ROLE_BACK, m->generation, m->config->grace);
+}
+
+static bool is_current_front(const struct process *p)
+{
+    return p->role == ROLE_FRONT && p->generation == p->master->generation && p->state != PROCESS_DRAINING && p->again;
+}
+
+static bool lane_is_used(const struct master *m, unsigned lane)
+{
+    LIST_EACH(link, &m->processes)
+    if (LIST_ITEM(link, struct process, link)->role == ROLE_FRONT &&
+        LIST_ITEM(link, struct process, link)->lane == lane)
+        return true;
+    return false;
+}
+
+static bool ordinal_is_used(const struct master *m, unsigned ordinal)
+{
+    LIST_EACH(link, &m->processes)
+    if (is_current_front(LIST_ITEM(link, struct process, link)) &&
+        LIST_ITEM(link, struct process, link)->ordinal == ordinal)
+        return true;
+    return false;
+}
+
+static bool add_front(struct master *m, unsigned ordinal)
+{
+    unsigned        lane = LANE_FRONT_FIRST;
+    struct process *p;
+
+    while (lane_is_used(m, lane))
+        lane++;
+    if (lane > LANE_MAX || !counters_slot(m->counters, ROLE_FRONT, lane))
+        return false;
+    p = process_new(m, ROLE_FRONT, lane, ordinal);
+    if (!p)
+        return false;
+    p->generation = m->generation;
+    process_start(p);
+    return true;
+}
+
+bool reload_add_fronts(struct master *m)
+{
+    for (unsigned ordinal = 0; ordinal < m->front_count; ordinal++)
+        if (!ordinal_is_used(m, ordinal) && !add_front(m, ordinal))
+            return false;
+    return true;
+}
+
+static void finish(struct master *m)
+{
+    m->reload = RELOAD_NONE;
+    LIST_EACH(link, &m->processes)
+    {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->role == ROLE_FRONT && p->generation != m->generation)
+            p->again = false;
+    }
+    master_drain_all(m, ROLE_FRONT, m->generation, m->config->grace);
+    listeners_close_old(m);
+    master_announce(m, "reloaded");
+}
+
+void reload_advance(struct master *m)
+{
+    unsigned running = 0;
+
+    if (m->reload == RELOAD_BACK) {
+        LIST_EACH(link, &m->processes)
+        {
+            const struct process *p = LIST_ITEM(link, struct process, link);
+
+            if (p->role == ROLE_BACK && p->generation == m->generation && p->state == PROCESS_RUNNING)
+                m->reload = RELOAD_FRONTS;
+        }
+        if (m->reload == RELOAD_FRONTS && !reload_add_fronts(m)) {
+            /* All lanes are taken by fronts that drain: the oldest reload's clients have waited long enough. */
+            m->reload = RELOAD_BACK;
+            LIST_EACH(link, &m->processes)
+            {
+                struct process *p = LIST_ITEM(link, struct process, link);
+
+                if (p->role == ROLE_FRONT && p->state == PROCESS_DRAINING)
+                    process_kill(p);
+            }
+        }
+    }
+    if (m->reload != RELOAD_FRONTS)
+        return;
+    LIST_EACH(link, &m->processes)
+    {
+        const struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (is_current_front(p) && p->state == PROCESS_RUNNING)
+            running++;
+    }
+    if (running >= m->front_count)
+        finish(m);
+}
