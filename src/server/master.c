@@ -88,8 +88,7 @@ void master_drain_all(struct master *m, enum role role, unsigned but_generation,
 
     do { /* from the front again after each, since draining what is paused removes it */
         found = false;
-        LIST_EACH(link, &m->processes)
-        {
+        LIST_EACH (link, &m->processes) {
             struct process *p = LIST_ITEM(link, struct process, link);
 
             if (p->role != role || p->state == PROCESS_DRAINING || p->generation == but_generation)
@@ -103,17 +102,17 @@ void master_drain_all(struct master *m, enum role role, unsigned but_generation,
 
 static bool has(const struct master *m, enum role role)
 {
-    LIST_EACH(link, &m->processes)
-    if (LIST_ITEM(link, struct process, link)->role == role)
-        return true;
+    LIST_EACH (link, &m->processes)
+        if (LIST_ITEM(link, struct process, link)->role == role)
+            return true;
     return false;
 }
 
 static bool all_run(const struct master *m)
 {
-    LIST_EACH(link, &m->processes)
-    if (LIST_ITEM(link, struct process, link)->state != PROCESS_RUNNING)
-        return false;
+    LIST_EACH (link, &m->processes)
+        if (LIST_ITEM(link, struct process, link)->state != PROCESS_RUNNING)
+            return false;
     return true;
 }
 
@@ -146,8 +145,8 @@ static void stop_overdue(void *arg)
         reload_abort(m, "the new keeper does not become ready");
         return;
     }
-    LIST_EACH(link, &m->processes)
-    process_kill(LIST_ITEM(link, struct process, link));
+    LIST_EACH (link, &m->processes)
+        process_kill(LIST_ITEM(link, struct process, link));
 }
 
 static void stop(int signal, void *arg)
@@ -166,13 +165,13 @@ static void stop(int signal, void *arg)
     m->stop = STOP_FRONTS;
     m->stop_deadline_ms = io_loop_now_ms(m->loop) + m->config->grace + KILL_AFTER_MS;
     io_timer_start(m->reload_timer, m->config->grace + KILL_AFTER_MS, 0);
-    LIST_EACH(link, &m->processes)
-    LIST_ITEM(link, struct process, link)->again = false;
+    LIST_EACH (link, &m->processes)
+        LIST_ITEM(link, struct process, link)->again = false;
     master_drain_all(m, ROLE_FRONT, 0, m->config->grace);
     stop_advance(m);
 }
 
-void master_start_failed(struct master *m, const char *text)
+static void start_failed(struct master *m, const char *text)
 {
     if (m->start_failed)
         return;
@@ -181,13 +180,14 @@ void master_start_failed(struct master *m, const char *text)
     m->start_failed = true;
     m->exit_status = EXIT_FAILURE;
     m->stop = STOP_FRONTS;
-    LIST_EACH(link, &m->processes)
-    {
+    LIST_EACH (link, &m->processes) {
         struct process *p = LIST_ITEM(link, struct process, link);
 
         p->again = false;
         process_kill(p);
     }
+    for (enum role role = ROLE_FRONT; role <= ROLE_BACK; role++)
+        master_drain_all(m, role, 0, 0);
 }
 
 /* ---- what processes do ---- */
@@ -216,10 +216,10 @@ void master_process_ended(struct process *p)
     process_name(p, name, sizeof name);
     if (p->failed && is_in_vain(p->failure.class)) {
         snprintf(text, sizeof text, "%s", p->failure.text);
-        master_start_failed(m, text);
+        start_failed(m, text);
     } else if (p->ends + 1 >= START_ENDS_MAX) {
         snprintf(text, sizeof text, "%s does not start: %s", name, p->failed ? p->failure.text : "it ends each time");
-        master_start_failed(m, text);
+        start_failed(m, text);
     }
 }
 
@@ -357,7 +357,7 @@ int master_run(const struct serve_options *o)
     if (set_up(m, &err))
         io_loop_run(m->loop);
     else
-        master_start_failed(m, err.text);
+        start_failed(m, err.text);
     listeners_close_all(m);
     if (!m->start_failed)
         log_notice(LOG_LEVEL_INFO, "stopped");

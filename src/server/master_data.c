@@ -50,7 +50,7 @@ static bool prepare_dir(const struct master *m, const char *path, mode_t mode, s
 {
     struct stat st;
 
-    if (!io_mkdirs(path, mode & 01777 & ~(mode_t)022, err))
+    if (!io_mkdirs(path, mode & 0755, err))
         return false;
     if (!m->users.separate)
         return true;
@@ -233,7 +233,7 @@ void data_rotate_log(struct master *m)
         log_notice(LOG_LEVEL_WARNING, "the log is not rotated: %s", err.text);
         return;
     }
-    LIST_EACH(link, &m->processes)
-    process_tell(LIST_ITEM(link, struct process, link), &(struct control){.kind = CONTROL_LOG}, m->log_fd);
+    LIST_EACH (link, &m->processes)
+        process_tell(LIST_ITEM(link, struct process, link), &(struct control){.kind = CONTROL_LOG}, m->log_fd);
     log_reopen(m->log_fd); /* closes the old descriptor, which was m->log_fd's before */
 }

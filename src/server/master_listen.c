@@ -48,8 +48,7 @@ static void listener_close(struct listener *l)
 
 static bool one_of_ours_has_port(const struct master *m, uint16_t port)
 {
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         const struct listener *l = LIST_ITEM(link, struct listener, link);
 
         if (port != 0 && l->fd_count && io_address_port(&l->bound) == port)
@@ -87,8 +86,7 @@ static bool plan_address(struct master *m, const struct io_address *a, mode_t un
 {
     struct listener *l = NULL;
 
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         struct listener *old = LIST_ITEM(link, struct listener, link);
 
         if (!old->is_kept && same_address(&old->address, a) && is_special(old->number) == is_special(number))
@@ -146,8 +144,7 @@ static bool plan_all(struct master *m, const struct config *config, unsigned fro
 
 bool listeners_plan(struct master *m, const struct config *config, unsigned front_count, struct err *err)
 {
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         struct listener *l = LIST_ITEM(link, struct listener, link);
 
         l->was_kept = l->is_kept;
@@ -161,8 +158,7 @@ bool listeners_plan(struct master *m, const struct config *config, unsigned fron
 
 void listeners_commit(struct master *m)
 {
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         struct listener *l = LIST_ITEM(link, struct listener, link);
 
         l->is_new = false;
@@ -194,8 +190,7 @@ static bool is_any(const struct listener *l) { return l; }
 /* A socket that no front accepts from would swallow its share of the connections. Those that wait in it are reset. */
 static void trim(struct master *m)
 {
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         struct listener *l = LIST_ITEM(link, struct listener, link);
 
         while (l->fd_count > 1 && l->fd_count > m->front_count)
@@ -206,8 +201,7 @@ static void trim(struct master *m)
 void listeners_abort(struct master *m)
 {
     close_if(m, is_new);
-    LIST_EACH(link, &m->listeners)
-    {
+    LIST_EACH (link, &m->listeners) {
         struct listener *l = LIST_ITEM(link, struct listener, link);
 
         l->is_kept = l->was_kept;
@@ -242,8 +236,7 @@ void listeners_hand_out(struct process *p)
     /* Until a reload is committed the old set holds. */
     bool old_set = p->master->reload == RELOAD_KEEPER;
 
-    LIST_EACH(link, &p->master->listeners)
-    {
+    LIST_EACH (link, &p->master->listeners) {
         const struct listener *l = LIST_ITEM(link, struct listener, link);
 
         if ((old_set ? !l->is_new : l->is_kept) && is_for(l, p) && l->fd_count)

@@ -38,6 +38,7 @@ struct process *process_new(struct master *m, enum role role, unsigned lane, uns
     p->lane = lane;
     p->index = role == ROLE_FRONT ? lane - LANE_FRONT_FIRST : 0;
     p->ordinal = ordinal;
+    p->generation = m->generation;
     p->again = true;
     list_push(&m->processes, &p->link);
     return p;
@@ -341,8 +342,7 @@ void process_wire(struct process *p)
 {
     if (!takes_peers(p))
         return;
-    LIST_EACH(link, &p->master->processes)
-    {
+    LIST_EACH (link, &p->master->processes) {
         struct process *other = LIST_ITEM(link, struct process, link);
 
         if (other->role != p->role && takes_peers(other))

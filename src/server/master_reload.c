@@ -32,14 +32,14 @@ void reload_abort(struct master *m, const char *why)
     if (m->reload != RELOAD_KEEPER)
         return;
     io_timer_stop(m->reload_timer);
-    LIST_EACH(link, &m->processes)
-    {
+    for (struct list *link = m->processes.next, *next; link != &m->processes; link = next) {
         struct process *p = LIST_ITEM(link, struct process, link);
 
-        if (p->unwired) {
-            p->again = false;
-            process_kill(p);
-        }
+        next = link->next;
+        if (!p->unwired)
+            continue;
+        process_kill(p);
+        process_drain(p, 0, KILL_AFTER_MS);
     }
     listeners_abort(m);
     drop_next(m);
@@ -125,8 +125,7 @@ void reload_commit(struct process *trial)
     m->reload = RELOAD_BACK;
     trial->unwired = false;
     trial->again = true;
-    LIST_EACH(link, &m->processes)
-    {
+    LIST_EACH (link, &m->processes) {
         struct process *p = LIST_ITEM(link, struct process, link);
 
         if (p->role == ROLE_KEEPER && p != trial)
@@ -144,19 +143,19 @@ static bool is_current_front(const struct process *p)
 
 static bool lane_is_used(const struct master *m, unsigned lane)
 {
-    LIST_EACH(link, &m->processes)
-    if (LIST_ITEM(link, struct process, link)->role == ROLE_FRONT &&
-        LIST_ITEM(link, struct process, link)->lane == lane)
-        return true;
+    LIST_EACH (link, &m->processes)
+        if (LIST_ITEM(link, struct process, link)->role == ROLE_FRONT &&
+            LIST_ITEM(link, struct process, link)->lane == lane)
+            return true;
     return false;
 }
 
 static bool ordinal_is_used(const struct master *m, unsigned ordinal)
 {
-    LIST_EACH(link, &m->processes)
-    if (is_current_front(LIST_ITEM(link, struct process, link)) &&
-        LIST_ITEM(link, struct process, link)->ordinal == ordinal)
-        return true;
+    LIST_EACH (link, &m->processes)
+        if (is_current_front(LIST_ITEM(link, struct process, link)) &&
+            LIST_ITEM(link, struct process, link)->ordinal == ordinal)
+            return true;
     return false;
 }
 
@@ -172,7 +171,6 @@ static bool add_front(struct master *m, unsigned ordinal)
     p = process_new(m, ROLE_FRONT, lane, ordinal);
     if (!p)
         return false;
-    p->generation = m->generation;
     process_start(p);
     return true;
 }
@@ -188,8 +186,7 @@ bool reload_add_fronts(struct master *m)
 static void finish(struct master *m)
 {
     m->reload = RELOAD_NONE;
-    LIST_EACH(link, &m->processes)
-    {
+    LIST_EACH (link, &m->processes) {
         struct process *p = LIST_ITEM(link, struct process, link);
 
         if (p->role == ROLE_FRONT && p->generation != m->generation)
@@ -205,8 +202,7 @@ void reload_advance(struct master *m)
     unsigned running = 0;
 
     if (m->reload == RELOAD_BACK) {
-        LIST_EACH(link, &m->processes)
-        {
+        LIST_EACH (link, &m->processes) {
             const struct process *p = LIST_ITEM(link, struct process, link);
 
             if (p->role == ROLE_BACK && p->generation == m->generation && p->state == PROCESS_RUNNING)
@@ -215,8 +211,7 @@ void reload_advance(struct master *m)
         if (m->reload == RELOAD_FRONTS && !reload_add_fronts(m)) {
             /* All lanes are taken by fronts that drain: the oldest reload's clients have waited long enough. */
             m->reload = RELOAD_BACK;
-            LIST_EACH(link, &m->processes)
-            {
+            LIST_EACH (link, &m->processes) {
                 struct process *p = LIST_ITEM(link, struct process, link);
 
                 if (p->role == ROLE_FRONT && p->state == PROCESS_DRAINING)
@@ -226,8 +221,7 @@ void reload_advance(struct master *m)
     }
     if (m->reload != RELOAD_FRONTS)
         return;
-    LIST_EACH(link, &m->processes)
-    {
+    LIST_EACH (link, &m->processes) {
         const struct process *p = LIST_ITEM(link, struct process, link);
 
         if (is_current_front(p) && p->state == PROCESS_RUNNING)
