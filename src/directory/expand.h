@@ -17,7 +17,7 @@ enum {
 enum resolve_result {
     RESOLVE_TARGETS,  /* see targets */
     RESOLVE_ABSENT,   /* no such mailbox: 5.1.1 */
-    RESOLVE_DISABLED, /* 5.2.1 */
+    RESOLVE_DISABLED, /* 5.2.1; a list without members too */
     RESOLVE_MOVED,    /* refused, moved: 5.1.6; moved_to if it may be shown */
     RESOLVE_CLOSED,   /* a list closed to this sender: 5.7.2 */
     RESOLVE_LOOP,     /* alias loop or too many: 5.4.6 */

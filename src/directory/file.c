@@ -1,0 +1,428 @@
+/* file.c: a directory in a text file (file_text.h), for those who keep few mailboxes and like an editor.
+ *
+ * The whole file is held in memory and read again when its identity, size or time changes. A file that is wrong answers
+ * nothing until it is right again: the old content would hide the mistake, and half a file would make mailboxes
+ * vanish; meanwhile mail waits. A change writes the whole file beside the old one and renames it, under a lock in
+ * PATH.lock; lines that it does not concern stay as they are, comments with them. The price is that a change costs as
+ * much as the file is large: who has tens of thousands of mailboxes uses SQLite. */
+#include "directory/backend.h"
+#include "directory/file_text.h"
+
+#include "base/map.h"
+#include "io/file.h"
+#include "io/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    FILE_MAX = 64 << 20, /* octets */
+    MEMORY_MAX = 512 << 20,
+    ARENA_CHUNK = 256 << 10,
+    LOCK_POLL_MS = 20,
+    SETTLED_MS = 50, /* a file younger than this when it was read may have changed again without a sign */
+};
+
+struct line {
+    struct str              text; /* with its end, if it has one */
+    struct str              comment;
+    struct directory_entry *entry; /* NULL: none */
+    struct str              name;  /* "domain\nkey" */
+    size_t                  number;
+};
+
+struct table {
+    struct arena arena;
+    struct buf   text;
+    struct line *lines;
+    size_t       count;
+    struct map   by_name;
+    struct stat  st;
+    bool         settled;
+};
+
+struct file_directory {
+    struct directory base;
+    char            *path;
+    struct table    *table; /* NULL: the file could not be read */
+};
+
+static void table_free(struct table *t)
+{
+    if (!t)
+        return;
+    map_done(&t->by_name);
+    buf_done(&t->text);
+    arena_done(&t->arena);
+    free(t);
+}
+
+static struct str name_of(struct str domain, struct str key, struct arena *arena)
+{
+    char *name = arena_alloc(arena, domain.len + 1 + key.len);
+
+    if (!name)
+        return STR_NONE;
+    if (domain.len)
+        memcpy(name, domain.data, domain.len);
+    name[domain.len] = '\n';
+    if (key.len)
+        memcpy(name + domain.len + 1, key.data, key.len);
+    return str_of(name, domain.len + 1 + key.len);
+}
+
+/* ---- reading the file ---- */
+
+static bool no_memory(struct err *err)
+{
+    return err_set(err, ERR_LIMIT, "the file needs more memory than a directory may take");
+}
+
+static bool line_load(struct table *t, struct line *line, struct err *err)
+{
+    struct directory_entry entry;
+    struct line           *other;
+    bool                   has_entry;
+    struct str             bare = line->text, key;
+
+    if (str_ends(bare, STR("\n")))
+        bare.len--;
+    if (!directory_line_parse(bare, &t->arena, &has_entry, &entry, &line->comment, err))
+        return false;
+    if (!has_entry)
+        return true;
+    if (!directory_entry_check(&entry, err))
+        return false;
+    key = mail_local_key(entry.local, 0, &t->arena);
+    line->name = key.data ? name_of(entry.domain, key, &t->arena) : STR_NONE;
+    line->entry = arena_new(&t->arena, struct directory_entry);
+    if (!line->name.data || !line->entry)
+        return no_memory(err);
+    *line->entry = entry;
+    other = map_get(&t->by_name, line->name);
+    if (other)
+        return err_set(err, ERR_CONFIG, "the address stands already in line %zu", other->number);
+    return map_put(&t->by_name, line->name, line) ? true : no_memory(err);
+}
+
+static bool lines_load(struct table *t, const char *path, struct err *err)
+{
+    struct str rest = buf_str(&t->text);
+    size_t     count = 0;
+
+    for (size_t i = 0; i < rest.len; i++)
+        count += rest.data[i] == '\n' || i + 1 == rest.len;
+    if (count && !(t->lines = arena_alloc(&t->arena, count * sizeof *t->lines)))
+        return no_memory(err) || err_prefix(err, "%s", path);
+    for (; rest.len; t->count++) {
+        struct line *line = &t->lines[t->count];
+        size_t       end = str_find_byte(rest, '\n');
+
+        line->text = str_part(rest, 0, end == STR_NOT_FOUND ? rest.len : end + 1);
+        line->number = t->count + 1;
+        rest = str_skip(rest, line->text.len);
+        if (!line_load(t, line, err))
+            return err_prefix(err, "%s:%zu", path, line->number);
+    }
+    return true;
+}
+
+static struct table *table_load(const char *path, struct err *err)
+{
+    struct table *t = calloc(1, sizeof *t);
+    uint64_t      seed, modified_ms, now_ms;
+    int           fd;
+    bool          ok;
+
+    if (!t) {
+        err_set_os(err, ENOMEM, "directory %s", path);
+        return NULL;
+    }
+    io_random(&seed, sizeof seed);
+    map_init(&t->by_name, seed);
+    buf_init(&t->text, FILE_MAX);
+    arena_init(&t->arena, ARENA_CHUNK, MEMORY_MAX);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    ok = (fd >= 0 && fstat(fd, &t->st) == 0) || err_set_os(err, errno, "directory %s", path);
+    ok = ok && io_fd_read_all(fd, path, &t->text, err) && lines_load(t, path, err);
+    if (fd >= 0)
+        close(fd);
+    if (!ok) {
+        table_free(t);
+        return NULL;
+    }
+    modified_ms = (uint64_t)t->st.st_mtim.tv_sec * 1000 + (uint64_t)t->st.st_mtim.tv_nsec / 1000000;
+    now_ms = io_wall_ms();
+    t->settled = now_ms > modified_ms + SETTLED_MS || modified_ms > now_ms + SETTLED_MS;
+    return t;
+}
+
+static bool reload(struct file_directory *f, struct err *err)
+{
+    table_free(f->table);
+    f->table = table_load(f->path, err);
+    return f->table != NULL;
+}
+
+static bool refresh(struct file_directory *f, struct err *err)
+{
+    const struct stat *old = f->table ? &f->table->st : NULL;
+    struct stat        st;
+
+    if (stat(f->path, &st) != 0)
+        return err_set_os(err, errno, "directory %s", f->path);
+    if (old && f->table->settled && st.st_dev == old->st_dev && st.st_ino == old->st_ino &&
+        st.st_size == old->st_size && st.st_mtim.tv_sec == old->st_mtim.tv_sec &&
+        st.st_mtim.tv_nsec == old->st_mtim.tv_nsec)
+        return true;
+    return reload(f, err);
+}
+
+/* ---- looking up ---- */
+
+static bool text_copy(struct str *s, struct arena *arena)
+{
+    *s = arena_str(arena, *s);
+    return s->data != NULL;
+}
+
+static bool entry_copy(const struct directory_entry *from, struct arena *arena, struct directory_entry *ret_entry)
+{
+    struct directory_entry e = *from;
+
+    if (e.target_count && !(e.targets = arena_alloc(arena, e.target_count * sizeof *e.targets)))
+        return false;
+    for (size_t i = 0; i < e.target_count; i++) {
+        e.targets[i] = from->targets[i];
+        if (!text_copy(&e.targets[i], arena))
+            return false;
+    }
+    if (!text_copy(&e.local, arena) || !text_copy(&e.domain, arena) || !text_copy(&e.password, arena) ||
+        !text_copy(&e.owner, arena))
+        return false;
+    *ret_entry = e;
+    return true;
+}
+
+static enum directory_find file_get(struct directory *d, struct str key, struct str domain, struct arena *arena,
+                                    struct directory_entry *ret_entry, struct err *err)
+{
+    struct file_directory *f = (struct file_directory *)d;
+    struct str             name = name_of(domain, key, arena);
+    const struct line     *line;
+
+    if (!refresh(f, err))
+        return DIRECTORY_FAILED;
+    line = name.data ? map_get(&f->table->by_name, name) : NULL;
+    if (name.data && !line)
+        return DIRECTORY_ABSENT;
+    if (line && entry_copy(line->entry, arena, ret_entry))
+        return DIRECTORY_FOUND;
+    err_set(err, ERR_LIMIT, "directory %s: an entry needs more memory than one look-up may take", f->path);
+    return DIRECTORY_FAILED;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return str_cmp((*(const struct line *const *)a)->name, (*(const struct line *const *)b)->name);
+}
+
+static bool file_each(struct directory *d, struct str                                     domain,
+                      bool (*each)(const struct directory_entry *entry, void *arg), void *arg, struct err *err)
+{
+    struct file_directory *f = (struct file_directory *)d;
+    const struct line    **sorted;
+    size_t                 count = 0;
+
+    if (!refresh(f, err))
+        return false;
+    sorted = calloc(f->table->count + 1, sizeof *sorted);
+    if (!sorted)
+        return err_set_os(err, ENOMEM, "directory %s", f->path);
+    for (size_t i = 0; i < f->table->count; i++)
+        if (f->table->lines[i].entry && (!domain.len || str_eq(domain, f->table->lines[i].entry->domain)))
+            sorted[count++] = &f->table->lines[i];
+    qsort(sorted, count, sizeof *sorted, by_name);
+    for (size_t i = 0; i < count && each(sorted[i]->entry, arg); i++)
+        continue;
+    free(sorted);
+    return true;
+}
+
+/* ---- changing ---- */
+
+/* Returns a descriptor that holds the lock until it is closed, or -1. */
+static int lock(const struct file_directory *f, struct err *err)
+{
+    char path[PATH_MAX];
+    int  fd, len = snprintf(path, sizeof path, "%s.lock", f->path);
+
+    if (len < 0 || (size_t)len >= sizeof path) {
+        err_set_os(err, ENAMETOOLONG, "directory %.200s", f->path);
+        return -1;
+    }
+    if (!directory_file_create(path, err))
+        return -1;
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        err_set_os(err, errno, "directory %s", path);
+        return -1;
+    }
+    for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += LOCK_POLL_MS) {
+        struct timespec pause = {.tv_nsec = LOCK_POLL_MS * 1000000L};
+
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            err_set_os(err, errno, "directory %s", path);
+        else if (waited < DIRECTORY_WAIT_MS) {
+            nanosleep(&pause, NULL);
+            continue;
+        } else
+            err_set(err, ERR_TEMPORARY, "directory %s: another process is changing it", f->path);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static bool write_text(struct file_directory *f, struct str text, struct err *err)
+{
+    struct stat st;
+
+    if (stat(f->path, &st) != 0)
+        return err_set_os(err, errno, "directory %s", f->path);
+    if (!io_file_write_atomic(f->path, st.st_mode & 07777, text, err))
+        return false;
+    if (geteuid() == 0 && chown(f->path, st.st_uid, st.st_gid) != 0)
+        return err_set_os(err, errno, "directory %s", f->path);
+    return true;
+}
+
+static void put_line(enum directory_change how, const struct line *line, const struct directory_entry *entry,
+                     struct buf *out)
+{
+    struct directory_entry changed = *entry;
+
+    if (how == DIRECTORY_REMOVE)
+        return;
+    changed.local = line->entry->local;
+    directory_line_format(&changed, line->comment, out);
+}
+
+static bool rewrite(struct file_directory *f, enum directory_change how, const struct line *line,
+                    const struct directory_entry *entry, struct err *err)
+{
+    const struct table *t = f->table;
+    struct buf          out;
+    bool                ok;
+
+    buf_init(&out, FILE_MAX);
+    for (size_t i = 0; i < t->count; i++)
+        if (&t->lines[i] == line)
+            put_line(how, line, entry, &out);
+        else
+            buf_append(&out, t->lines[i].text);
+    if (how == DIRECTORY_ADD) {
+        if (out.len && buf_ok(&out) && out.data[out.len - 1] != '\n')
+            buf_append_byte(&out, '\n');
+        directory_line_format(entry, STR_NONE, &out);
+    }
+    ok = buf_ok(&out)
+             ? write_text(f, buf_str(&out), err)
+             : err_set(err, ERR_LIMIT, "directory %s: it would become larger than %d octets", f->path, FILE_MAX);
+    buf_done(&out);
+    return ok;
+}
+
+static bool change_locked(struct file_directory *f, enum directory_change how, struct str key,
+                          const struct directory_entry *entry, struct err *err)
+{
+    struct arena       arena;
+    struct str         name;
+    const struct line *line;
+
+    if (!reload(f, err))
+        return false;
+    arena_init(&arena, 1024, 4096);
+    name = name_of(entry->domain, key, &arena);
+    line = name.data ? map_get(&f->table->by_name, name) : NULL;
+    arena_done(&arena);
+    if (line && how == DIRECTORY_ADD)
+        return directory_fail_exists(entry, err);
+    if (!line && how != DIRECTORY_ADD)
+        return directory_fail_absent(entry, err);
+    return rewrite(f, how, line, entry, err) && reload(f, err);
+}
+
+static bool file_change(struct directory *d, enum directory_change how, struct str key,
+                        const struct directory_entry *entry, struct err *err)
+{
+    struct file_directory *f = (struct file_directory *)d;
+    int                    fd = lock(f, err);
+    bool                   ok;
+
+    if (fd < 0)
+        return false;
+    ok = change_locked(f, how, key, entry, err);
+    close(fd);
+    return ok;
+}
+
+/* ---- opening ---- */
+
+static void file_close(struct directory *d)
+{
+    struct file_directory *f = (struct file_directory *)d;
+
+    table_free(f->table);
+    free(f->path);
+    free(f);
+}
+
+static bool create_file(struct file_directory *f, struct err *err)
+{
+    struct stat st;
+    int         fd;
+    bool        ok;
+
+    if (stat(f->path, &st) == 0)
+        return true;
+    fd = lock(f, err);
+    if (fd < 0)
+        return false;
+    ok = stat(f->path, &st) == 0 || (directory_file_create(f->path, err) && write_text(f, directory_file_header, err));
+    close(fd);
+    return ok;
+}
+
+static struct directory *file_open(const char *path, bool create, struct err *err)
+{
+    struct file_directory *f = calloc(1, sizeof *f);
+
+    if (!f || !(f->path = strdup(path))) {
+        err_set_os(err, ENOMEM, "directory %s", path);
+        free(f);
+        return NULL;
+    }
+    f->base.backend = &directory_file;
+    if ((create && !create_file(f, err)) || !reload(f, err)) {
+        file_close(&f->base);
+        return NULL;
+    }
+    return &f->base;
+}
+
+const struct directory_backend directory_file = {
+    .name = "file",
+    .open = file_open,
+    .close = file_close,
+    .get = file_get,
+    .change = file_change,
+    .each = file_each,
+};
