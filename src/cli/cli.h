@@ -29,15 +29,22 @@ struct config;
 enum cli_status { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 struct cli_option {
-    const char *name;   /* long, without dashes; may be NULL if there is a letter */
-    char        letter; /* 0: none */
-    const char *value;  /* what its value is called, "FILE"; NULL: a flag */
-    const char *help;   /* one sentence, without capital and full stop; NULL: not shown */
-    bool        many;   /* may be given more than once */
+    const char *name;     /* long, without dashes; may be NULL if there is a letter */
+    char        letter;   /* 0: none */
+    const char *value;    /* what its value is called, "FILE"; NULL: a flag */
+    const char *help;     /* one sentence, without capital and full stop; NULL: not shown */
+    bool        many;     /* may be given more than once */
+    bool        optional; /* the value may be missing, and is joined to the option where it is not */
 };
 #define CLI_OPTION_CONFIG                                                            \
     {                                                                                \
         .name = "config", .letter = 'c', .value = "FILE",                            \
+        .help = "configuration (default: $TACIT_CONFIG, else /etc/tacit/tacit.conf)" \
+    }
+/* The same without the letter, where -c has another meaning. */
+#define CLI_OPTION_CONFIG_LONG                                                       \
+    {                                                                                \
+        .name = "config", .value = "FILE",                                           \
         .help = "configuration (default: $TACIT_CONFIG, else /etc/tacit/tacit.conf)" \
     }
 #define CLI_OPTION_JSON                                         \

@@ -183,7 +183,7 @@ static void test_mistakes(void **state)
     bad("timeouts { command = 2h }", "t.conf:1: command must be a time from 1s to 1h, such as \"90s\", not \"2h\"");
     bad("queue { retry = {} }", "t.conf:1: retry needs at least one time, such as {15m}");
     bad("queue { retry = {1m, soon} }",
-        "t.conf:1: retry must be a time from 1s to 365d, such as \"90s\", not \"soon\"");
+        "t.conf:1: retry must be a time from 100ms to 365d, such as \"90s\", not \"soon\"");
     bad("dns { validate = perhaps }", "t.conf:1: validate must be true or false, not \"perhaps\"");
     bad("disclosure { vrfy = \"250\" }", "t.conf:1: vrfy must be \"252\", \"502\" or \"answer\", not \"250\"");
     bad("listen a { address = \"127.0.0.1:25\" mode = 0999 }",

@@ -1,0 +1,85 @@
+/* check.c: tacit check: is a configuration right, and what is it worth to know about it. */
+#include "cli/cli.h"
+
+#include "server/config.h"
+
+#include <jansson.h>
+
+static int print_json(const struct config *config, const struct err *err)
+{
+    json_t *warnings = json_array(), *listens = json_array(), *domains = json_array(), *all;
+
+    for (size_t i = 0; config && i < config->warnings.count; i++)
+        json_array_append_new(warnings, json_string(config->warnings.items[i]));
+    for (size_t i = 0; config && i < config->listen_count; i++)
+        json_array_append_new(listens, json_string(config->listens[i].address));
+    for (size_t i = 0; config && i < config->domain_count; i++)
+        json_array_append_new(domains, json_string(config->domains[i].title));
+    all = json_pack("{s:b, s:o, s:o, s:o}", "ok", config != NULL, "warnings", warnings, "listen", listens, "domains",
+                    domains);
+    if (all && config)
+        json_object_set_new(all, "hostname", json_string(config->hostname));
+    if (all && !config)
+        json_object_set_new(all, "error", json_string(err->text));
+    if (all)
+        json_dumpf(all, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    putchar('\n');
+    json_decref(all);
+    return config ? CLI_OK : CLI_FAILED;
+}
+
+static void print_summary(const struct cli *cli, const struct config *config)
+{
+    printf("%s%s: right.%s %s,", cli_colour(stdout, CLI_GREEN), cli_config_path(cli), cli_colour(stdout, CLI_PLAIN),
+           config->hostname);
+    for (size_t i = 0; i < config->listen_count; i++)
+        printf("%s %s", i ? "," : " listening on", config->listens[i].address);
+    printf("%s for", config->listen_count ? ";" : "");
+    for (size_t i = 0; i < config->domain_count && i < 5; i++)
+        printf("%s %s", i ? "," : "", config->domains[i].title);
+    if (config->domain_count > 5)
+        printf(" and %zu more domains", config->domain_count - 5);
+    printf("%s; data in %s\n", config->domain_count ? "" : " no domain", config->data);
+}
+
+static int run_check(struct cli *cli)
+{
+    const struct config *config;
+
+    if (cli_has(cli, "json")) {
+        struct err     err = {0};
+        struct config *loaded = config_load(cli_config_path(cli), &err);
+        int            status = print_json(loaded, &err);
+
+        if (loaded && loaded->warnings.count && cli_has(cli, "strict"))
+            status = CLI_FAILED;
+        config_free(loaded);
+        return status;
+    }
+    config = cli_config(cli);
+    if (!config)
+        return CLI_FAILED;
+    for (size_t i = 0; i < config->warnings.count; i++)
+        fprintf(stderr, "%swarning:%s %s\n", cli_colour(stderr, CLI_YELLOW), cli_colour(stderr, CLI_PLAIN),
+                config->warnings.items[i]);
+    print_summary(cli, config);
+    return config->warnings.count && cli_has(cli, "strict") ? CLI_FAILED : CLI_OK;
+}
+
+static const struct cli_option options[] = {
+    CLI_OPTION_CONFIG,
+    {.name = "strict", .help = "a warning is a failure"},
+    CLI_OPTION_JSON,
+    {0},
+};
+
+const struct cli_command check_command = {
+    .name = "check",
+    .summary = "tells whether a configuration is right",
+    .description =
+        "Reads the configuration as the server would, and changes nothing. The first mistake is told in one line with "
+        "file, line, what is wrong and what was perhaps meant. Warnings are about what is right but perhaps not "
+        "wanted.",
+    .options = options,
+    .run = run_check,
+};

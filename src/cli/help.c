@@ -1,0 +1,103 @@
+/* help.c: --help from the table of a command, filled to the width of a screen. */
+#include "cli/frame.h"
+
+#include <string.h>
+
+enum { WIDTH = 80, OPTION_COLUMN = 28 };
+
+/* Words from `column` on, with lines broken before WIDTH and begun at `indent`. A word is counted in characters. */
+static void print_filled(FILE *out, const char *text, size_t column, size_t indent)
+{
+    bool first = true;
+
+    while (*text) {
+        size_t len = strcspn(text, " \n"), width = 0;
+
+        for (size_t i = 0; i < len; i++)
+            width += ((unsigned char)text[i] & 0xc0) != 0x80;
+        if (!first && column + 1 + width > WIDTH) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (!first) {
+            fputc(' ', out);
+            column++;
+        }
+        fwrite(text, 1, len, out);
+        column += width;
+        first = false;
+        text += len;
+        text += strspn(text, " \n");
+    }
+    fputc('\n', out);
+}
+
+/* Paragraphs, parted by an empty line; lines with leading blanks stand as they are. */
+static void print_description(FILE *out, const char *text)
+{
+    char paragraph[2048];
+
+    while (*text) {
+        const char *end = strstr(text, "\n\n");
+        size_t      len = end ? (size_t)(end - text) : strlen(text);
+
+        fputc('\n', out);
+        if (*text == ' ')
+            fprintf(out, "%.*s\n", (int)len, text);
+        else {
+            snprintf(paragraph, sizeof paragraph, "%.*s", (int)len, text);
+            print_filled(out, paragraph, 0, 0);
+        }
+        text += len;
+        text += strspn(text, "\n");
+    }
+}
+
+static void print_option(FILE *out, char letter, const char *name, const char *value, bool optional, const char *help)
+{
+    char   left[128];
+    size_t used = (size_t)snprintf(left, sizeof left, "  ");
+
+    if (letter)
+        used += (size_t)snprintf(left + used, sizeof left - used, "-%c%s", letter, name ? ", " : "");
+    else
+        used += (size_t)snprintf(left + used, sizeof left - used, "    ");
+    if (name)
+        used += (size_t)snprintf(left + used, sizeof left - used, "--%s", name);
+    if (value)
+        used += (size_t)snprintf(left + used, sizeof left - used, optional ? "[%s]" : " %s", value);
+    fputs(left, out);
+    if (used + 2 > OPTION_COLUMN)
+        fprintf(out, "\n%*s", OPTION_COLUMN, "");
+    else
+        fprintf(out, "%*s", (int)(OPTION_COLUMN - used), "");
+    print_filled(out, help, OPTION_COLUMN, OPTION_COLUMN);
+}
+
+void cli_print_help(FILE *out, const struct cli_command *command, const char *path)
+{
+    const char *bold = cli_colour(out, CLI_BOLD), *plain = cli_colour(out, CLI_PLAIN);
+
+    fprintf(out, "%s%s%s: %s\n\n", bold, path, plain, command->summary);
+    if (command->subs)
+        fprintf(out, "Usage: %s COMMAND …\n", path);
+    else
+        fprintf(out, "Usage: %s [OPTION]…%s%s\n", path, command->arguments ? " " : "",
+                command->arguments ? command->arguments : "");
+    if (command->description)
+        print_description(out, command->description);
+    if (command->subs) {
+        fprintf(out, "\n%sCommands%s\n", bold, plain);
+        for (size_t i = 0; command->subs[i]; i++)
+            if (!command->subs[i]->hidden) {
+                fprintf(out, "  %-*s  ", 12, command->subs[i]->name);
+                print_filled(out, command->subs[i]->summary, 16, 16);
+            }
+        fprintf(out, "\n%s COMMAND --help tells more about one of them.\n", path);
+        return;
+    }
+    fprintf(out, "\n%sOptions%s\n", bold, plain);
+    for (const struct cli_option *o = command->options; o && (o->name || o->letter); o++)
+        if (o->help)
+            print_option(out, o->letter, o->name, o->value, o->optional, o->help);
+    print_option(out, 0, "help", NULL, false, "show this and exit");
+}
