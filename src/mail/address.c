@@ -7,7 +7,7 @@
  *   QcontentSMTP = %d32-33 / %d35-91 / %d93-126 / UTF8-non-ascii / "\" %d32-126
  *
  * A cursor walks over the input once. The local part is decoded into a buffer of its greatest length, so nothing is
- * taken from the arena until the whole address is known to be right; domains are the business of domain.c.
+ * taken from the arena until the mailbox is known to be right; domains are the business of domain.c.
  *
  * Limits count the decoded local part, not its quotes: what is legal stays legal however it is written. The path's
  * limit is checked on what was sent and again on the canonical form, which A-labels can make longer, so that every

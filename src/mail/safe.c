@@ -39,7 +39,7 @@ bool mail_safe_text(struct str s, bool utf8, size_t max, struct buf *out)
         if (len)
             buf_append(out, str_part(s, 0, len));
         else
-            buf_append_byte(out, c == '\t' ? ' ' : high || c < ' ' || c == 127 ? '?' : c);
+            buf_append_byte(out, c == '\t' || c == '\r' || c == '\n' ? ' ' : high || c < ' ' || c == 127 ? '?' : c);
         if (!buf_ok(out))
             break;
         if (out->len - start + 3 <= max)

@@ -28,9 +28,9 @@ bool mail_trace_received_of(const struct envelope *e, struct str by, struct str 
 bool mail_trace_return_path(const struct mail_address *sender, struct buf *out);
 bool mail_trace_delivered_to(const struct mail_address *recipient, struct buf *out);
 
-/* Appends at most `max` octets of `s` for use inside a header field or a line of text: control characters, and bytes
- * that are not UTF-8 (all bytes over 127 where not `utf8`), become '?'; a cut text ends in "..." and never inside a
- * character. */
+/* Appends at most `max` octets of `s` for use inside a header field or a line of text: tabs and line ends become
+ * blanks; other control characters, and bytes that are not UTF-8 (all bytes over 127 where not `utf8`), become '?'; a
+ * cut text ends in "..." and never inside a character. */
 bool mail_safe_text(struct str s, bool utf8, size_t max, struct buf *out);
 
 #endif

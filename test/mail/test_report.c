@@ -1,0 +1,445 @@
+/* Unit tests of reports and digests: what they say, what they never say, and that no stranger's text breaks out of its
+ * place. check_mime.py reads samples of both with another parser. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "mail/digest.h"
+#include "mail/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct mail_report_recipient ghost = {
+    .final = {STR("ghost"), STR("example.test"), false},
+    .original_type = STR("rfc822"),
+    .original = STR("Ghost@example.test"),
+    .action = REPORT_FAILED,
+    .status = {5, 1, 1},
+    .code = 550,
+    .remote_mta = STR("mail.other.test"),
+    .diagnostic = STR("550 5.1.1 no such user"),
+    .last_attempt_ms = UINT64_C(951782400000),
+};
+
+static struct mail_report report_of(const struct mail_report_recipient *recipients, size_t count)
+{
+    return (struct mail_report){
+        .mta = STR("mx.example.test"),
+        .id = STR("0123456789abc"),
+        .date_ms = UINT64_C(951782400000),
+        .to = {STR("alice"), STR("elsewhere.example"), false},
+        .envelope_id = STR("QQ314159"),
+        .arrival_ms = UINT64_C(951782300000),
+        .recipients = recipients,
+        .recipient_count = count,
+        .content = STR("From: alice@elsewhere.example\r\nTo: ghost@example.test\r\nSubject: Hello\r\n there\r\n"
+                       "Message-ID: <1@elsewhere.example>\r\n\r\nThe body.\r\n"),
+    };
+}
+
+static bool holds(const struct buf *b, const char *text)
+{
+    return str_find(buf_str(b), str_from(text)) != STR_NOT_FOUND;
+}
+
+/* Every line ends in CRLF, is at most 998 octets long, and there is no other CR, LF or NUL. */
+static void assert_well_formed(const struct buf *b)
+{
+    struct str rest = buf_str(b);
+
+    while (rest.len) {
+        struct str line = str_cut(&rest, '\n');
+
+        assert_true(str_ends(line, STR("\r")));
+        assert_true(line.len <= 999);
+        assert_true(str_find_byte(line, '\r') == line.len - 1);
+        assert_true(str_find_byte(line, '\0') == STR_NOT_FOUND);
+    }
+}
+
+static void report(const struct mail_report *r, struct buf *out, enum body_type *ret_body)
+{
+    buf_init(out, 16 << 20);
+    assert_true(mail_report_format(r, out, ret_body));
+    assert_well_formed(out);
+}
+
+static void a_failure_says_what_whom_why_and_what_to_do(void **state)
+{
+    struct mail_report r = report_of(&ghost, 1);
+    struct buf         out;
+    enum body_type     body;
+
+    (void)state;
+    report(&r, &out, &body);
+    assert_int_equal(body, BODY_7BIT);
+    assert_true(holds(&out, "\r\nTo: <alice@elsewhere.example>\r\n"));
+    assert_true(holds(&out, "\r\nSubject: Not delivered: Hello there\r\n"));
+    assert_true(holds(&out, "\r\nAuto-Submitted: auto-replied\r\n"));
+    assert_true(holds(&out, "\r\nIn-Reply-To: <1@elsewhere.example>\r\nReferences: <1@elsewhere.example>\r\n"));
+    assert_true(holds(&out, "\r\nMessage-ID: <0123456789abc@mx.example.test>\r\n"));
+    assert_true(holds(&out, "  ghost@example.test\r\n    Not delivered: The mailbox does not exist"));
+    assert_true(holds(&out, "    What you can do: Check the spelling"));
+    assert_true(holds(&out, "    The server mail.other.test said:\r\n        550 5.1.1 no such user\r\n"));
+    assert_true(holds(&out, "\r\nReporting-MTA: dns; mx.example.test\r\nOriginal-Envelope-Id: QQ314159\r\n"));
+    assert_true(holds(&out, "\r\nOriginal-Recipient: rfc822; Ghost@example.test\r\n"
+                            "Final-Recipient: rfc822; ghost@example.test\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+                            "Remote-MTA: dns; mail.other.test\r\n"));
+    assert_true(holds(&out, "\r\nContent-Type: text/rfc822-headers\r\n"));
+    assert_true(holds(&out, "Message-ID: <1@elsewhere.example>\r\n\r\n--"));
+    assert_false(holds(&out, "The body."));
+    buf_done(&out);
+
+    r.full = true;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\nContent-Type: message/rfc822\r\n") && holds(&out, "The body.\r\n"));
+    buf_done(&out);
+
+    r.binary = true;
+    report(&r, &out, &body);
+    assert_true(!holds(&out, "message/rfc822") && !holds(&out, "The body."));
+    buf_done(&out);
+}
+
+static void the_advice_fits_the_action(void **state)
+{
+    struct mail_report_recipient p = ghost;
+    struct mail_report           r = report_of(&p, 1);
+    struct mail_address          new_home = {STR("new"), STR("home.test"), false};
+    struct buf                   out;
+    enum body_type               body;
+
+    (void)state;
+    p.status = (struct codes_status){4, 4, 1};
+    p.code = 0;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "given\r\n    up.") || holds(&out, "given up."));
+    assert_false(holds(&out, "Wait: it is tried again"));
+    buf_done(&out);
+
+    p.action = REPORT_DELAYED;
+    p.retry_until_ms = UINT64_C(951868800000);
+    report(&r, &out, &body);
+    assert_true(holds(&out, "Subject: Delayed: ") && holds(&out, "Please do not send the message again."));
+    assert_true(holds(&out, "keeps trying until Wed, 01 Mar 2000 00:00:00 +0000"));
+    assert_true(holds(&out, "\r\nWill-Retry-Until: Wed, 01 Mar 2000 00:00:00 +0000\r\n"));
+    assert_false(holds(&out, "What you can do"));
+    buf_done(&out);
+
+    p.action = REPORT_DELIVERED;
+    p.status = (struct codes_status){2, 0, 0};
+    p.diagnostic = STR_NONE;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "Subject: Delivered: ") && holds(&out, "Action: delivered\r\nStatus: 2.0.0"));
+    assert_false(holds(&out, "Will-Retry-Until"));
+    buf_done(&out);
+
+    p = ghost;
+    p.status = (struct codes_status){5, 1, 6};
+    p.moved_to = &new_home;
+    p.explanation = STR("Ghost has left.");
+    report(&r, &out, &body);
+    assert_true(holds(&out, "Not delivered: Ghost has left.\r\n    The new address: new@home.test\r\n"));
+    buf_done(&out);
+
+    p = ghost;
+    p.status = (struct codes_status){0, 0, 0};
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\nStatus: 5.0.0\r\n"));
+    buf_done(&out);
+}
+
+static void strangers_cannot_write_fields_or_parts(void **state)
+{
+    struct mail_report_recipient p = ghost;
+    struct mail_report           r = report_of(&p, 1);
+    char                         noise[3000], content[8000];
+    struct buf                   out;
+    enum body_type               body;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = "\r\n--=_tacit_0123456789abc_0\r\nX-Evil: 1\r\n\0\xff"[i % 41];
+    p.diagnostic = p.explanation = p.original = p.original_type = p.remote_mta = p.diagnostic_type =
+        str_of(noise, sizeof noise);
+    r.envelope_id = str_of(noise, sizeof noise);
+    snprintf(content, sizeof content,
+             "Subject: a\r\n --=_tacit_0123456789abc_0\r\n X-Evil: %0900d\r\nMessage-ID: <a@b\r\n X-Evil: 1>\r\n\r\n"
+             "--=_tacit_0123456789abc_0\r\n\r\n--=_tacit_0123456789abc_1--\r\n",
+             7);
+    r.content = str_from(content);
+    r.full = true;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\n\tboundary=\"=_tacit_0123456789abc_2\"\r\n"));
+    assert_false(holds(&out, "In-Reply-To"));
+    assert_false(holds(&out, "\r\nX-Evil"));
+    buf_done(&out);
+
+    /* All boundaries guessed: nothing is returned at all. */
+    content[0] = '\0';
+    for (int i = 0; i < 20; i++)
+        snprintf(content + strlen(content), sizeof content - strlen(content), "X: =_tacit_0123456789abc_%d\r\n", i);
+    r.content = str_from(content);
+    report(&r, &out, &body);
+    assert_false(holds(&out, "X: =_tacit"));
+    assert_true(holds(&out, "Action: failed"));
+    buf_done(&out);
+}
+
+static void content_that_cannot_travel_is_cut_to_its_header(void **state)
+{
+    static const struct str contents[] = {
+        STR("Subject: a\nX: b\n\nbody\n"),           STR("Subject: a\r\nX: b\r\n\r\nbo\rdy\r\n"),
+        STR("Subject: a\r\nX: b\r\n\r\nbo\0dy\r\n"), STR("Subject: a\r\nX: b\r\n\r\nbody\n"),
+        STR("Subject: a\r\nX: b\r\n\r\nbody\r"),
+    };
+    char               line[3000] = "Subject: a\r\nX: b\r\n\r\n";
+    struct mail_report r = report_of(&ghost, 1);
+    struct buf         out;
+    enum body_type     body;
+
+    (void)state;
+    r.full = true;
+    for (size_t i = 0; i < sizeof contents / sizeof contents[0]; i++) {
+        r.content = contents[i];
+        report(&r, &out, &body);
+        assert_true(holds(&out, "text/rfc822-headers") && holds(&out, "Subject: a\r\nX: b\r\n\r\n--"));
+        buf_done(&out);
+    }
+    memset(line + 20, 'x', sizeof line - 20);
+    r.content = str_of(line, 20 + 998);
+    report(&r, &out, &body);
+    assert_true(holds(&out, "message/rfc822"));
+    buf_done(&out);
+    r.content = str_of(line, 20 + 999);
+    report(&r, &out, &body);
+    assert_true(holds(&out, "text/rfc822-headers"));
+    buf_done(&out);
+    r.content = STR_NONE;
+    report(&r, &out, &body);
+    assert_false(holds(&out, "rfc822-headers") || holds(&out, "In-Reply-To"));
+    buf_done(&out);
+}
+
+static void utf8_goes_only_to_those_who_take_it(void **state)
+{
+    struct mail_report_recipient p = ghost;
+    struct mail_report           r = report_of(&p, 1);
+    struct buf                   out;
+    enum body_type               body;
+
+    (void)state;
+    p.final = (struct mail_address){STR("\xc3\xa9ric"), STR("example.test"), true};
+    p.original_type = STR("utf-8");
+    p.original = STR("\xc3\xa9ric@example.test");
+    p.diagnostic = STR("550 pas d'\xc3\xa9ric");
+    r.content = STR("Subject: \xc3\xa9t\xc3\xa9\r\n\r\nx\r\n");
+    report(&r, &out, &body);
+    assert_int_equal(body, BODY_8BITMIME); /* the returned header */
+    assert_true(holds(&out, "Final-Recipient: utf-8; \\x{E9}ric@example.test\r\n"));
+    assert_true(holds(&out, "Original-Recipient: utf-8; \\x{E9}ric@example.test\r\n"));
+    assert_true(holds(&out, "Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 7bit\r\n"));
+    assert_true(holds(&out, "text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n"));
+    assert_true(holds(&out, "Subject: Not delivered: ??t??\r\n"));
+    buf_done(&out);
+
+    r.smtputf8 = true;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "Final-Recipient: utf-8; \xc3\xa9ric@example.test\r\n"));
+    assert_true(holds(&out, "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n"));
+    assert_true(holds(&out, "Content-Type: message/global-headers\r\n"));
+    assert_true(holds(&out, "Subject: Not delivered: \xc3\xa9t\xc3\xa9\r\n"));
+    buf_done(&out);
+}
+
+static void many_recipients_are_counted(void **state)
+{
+    struct mail_report_recipient *many = calloc(1200, sizeof *many);
+    struct mail_report            r = report_of(many, 1200);
+    struct buf                    out;
+    enum body_type                body;
+    char                          name[1200][8];
+
+    (void)state;
+    for (int i = 0; i < 1200; i++) {
+        snprintf(name[i], sizeof name[i], "u%d", i);
+        many[i] = ghost;
+        many[i].final.local = str_from(name[i]);
+    }
+    report(&r, &out, &body);
+    assert_true(holds(&out, "  u24@example.test\r\n") && !holds(&out, "  u25@example.test\r\n"));
+    assert_true(holds(&out, "... and 1175 more"));
+    assert_true(holds(&out, "rfc822; u999@") && !holds(&out, "rfc822; u1000@"));
+    buf_done(&out);
+    free(many);
+}
+
+static void a_full_buffer_fails(void **state)
+{
+    struct mail_report r = report_of(&ghost, 1);
+    enum body_type     body = BODY_BINARYMIME;
+    struct buf         out;
+    size_t             len;
+
+    (void)state;
+    report(&r, &out, &body);
+    len = out.len;
+    buf_done(&out);
+    body = BODY_BINARYMIME;
+    for (size_t max = 0; max < len; max += max + 41 < len ? 41 : 1) {
+        buf_init(&out, max);
+        assert_false(mail_report_format(&r, &out, &body));
+        assert_int_equal(body, BODY_BINARYMIME);
+        buf_done(&out);
+    }
+}
+
+static void long_subjects_are_cut_between_words(void **state)
+{
+    struct mail_report r = report_of(&ghost, 1);
+    char               content[1000] = "Subject:";
+    struct buf         out;
+    enum body_type     body;
+
+    (void)state;
+    for (int i = 0; i < 40; i++)
+        snprintf(content + strlen(content), sizeof content - strlen(content), " =?utf-8?q?w%02d?=", i);
+    strcat(content, "\r\n\r\n");
+    r.content = str_from(content);
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\nSubject: Not delivered: =?utf-8?q?w00?= "));
+    assert_true(holds(&out, "=?utf-8?q?w11?= ...\r\n") && !holds(&out, "w11?=\r\n ="));
+    buf_done(&out);
+
+    memset(content + 9, 'x', 500);
+    r.content = str_from(content);
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\nSubject: Not delivered\r\n"));
+    buf_done(&out);
+}
+
+static struct mail_digest digest_of(const struct mail_digest_entry *entries, size_t count)
+{
+    return (struct mail_digest){
+        .mta = STR("mx.example.test"),
+        .id = STR("0123456789abc"),
+        .domain = STR("example.test"),
+        .date_ms = UINT64_C(951782400000),
+        .entries = entries,
+        .entry_count = count,
+        .total = count,
+    };
+}
+
+static void a_digest_shows_envelopes_and_commands(void **state)
+{
+    struct mail_digest_entry e = {STR("0000000000xyz"),
+                                  UINT64_C(951782300000),
+                                  UINT64_C(952387100000),
+                                  3120,
+                                  {STR("s"), STR("elsewhere.example"), false},
+                                  {STR("invented"), STR("example.test"), false},
+                                  STR("192.0.2.7")};
+    struct mail_digest       d = digest_of(&e, 1);
+    struct buf               out;
+    enum body_type           body;
+
+    (void)state;
+    buf_init(&out, 1 << 20);
+    assert_true(mail_digest_format(&d, &out, &body));
+    assert_well_formed(&out);
+    assert_int_equal(body, BODY_7BIT);
+    assert_true(holds(&out, "\r\nTo: <postmaster@example.test>\r\n"));
+    assert_true(holds(&out, "\r\nAuto-Submitted: auto-generated\r\n"));
+    assert_true(holds(&out, "\r\n0000000000xyz  2000-02-28 23:58  2000-03-06 23:58"));
+    assert_true(holds(&out, "3.1 kB\r\n    from  s@elsewhere.example\r\n    to    invented@example.test\r\n"));
+    assert_true(holds(&out, "tacit queue release ID") && holds(&out, "tacit queue remove ID"));
+    buf_clear(&out);
+    e.from = (struct mail_address){STR("\xc3\xa9"), STR("x.test"), true};
+    assert_true(mail_digest_format(&d, &out, &body) && holds(&out, "from  \\x{E9}@x.test\r\n"));
+    buf_clear(&out);
+    d.smtputf8 = true;
+    assert_true(mail_digest_format(&d, &out, &body) && holds(&out, "from  \xc3\xa9@x.test\r\n"));
+    assert_int_equal(body, BODY_8BITMIME);
+    buf_done(&out);
+}
+
+static void a_digest_has_an_end(void **state)
+{
+    static struct mail_digest_entry many[MAIL_DIGEST_ENTRIES_MAX + 50];
+    struct mail_digest              d = digest_of(many, MAIL_DIGEST_ENTRIES_MAX + 50);
+    struct buf                      out;
+    enum body_type                  body;
+    size_t                          shown = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof many / sizeof many[0]; i++)
+        many[i] = (struct mail_digest_entry){.id = STR("0000000000xyz"), .to = {STR("a"), STR("b"), false}};
+    d.total = 100000;
+    buf_init(&out, 1 << 20);
+    assert_true(mail_digest_format(&d, &out, &body));
+    for (struct str rest = buf_str(&out); rest.len;)
+        shown += str_starts(str_cut(&rest, '\n'), STR("0000000000xyz"));
+    assert_int_equal(shown, MAIL_DIGEST_ENTRIES_MAX);
+    assert_true(holds(&out, "100000 messages for example.test are held"));
+    assert_true(holds(&out, "... and 99800 more."));
+    buf_done(&out);
+}
+
+/* Writes samples for check_mime.py: one report or digest, by name, to standard output. */
+static int sample(const char *name)
+{
+    struct mail_report_recipient two[] = {ghost, ghost};
+    struct mail_report           r = report_of(two, 2);
+    struct mail_digest_entry     e = {STR("0000000000xyz"),
+                                      UINT64_C(951782300000),
+                                      UINT64_C(952387100000),
+                                      3120,
+                                      {STR("s"), STR("elsewhere.example"), false},
+                                      {STR("invented"), STR("example.test"), false},
+                                      STR("192.0.2.7")};
+    struct mail_digest           d = digest_of(&e, 1);
+    struct buf                   out;
+    enum body_type               body;
+    bool                         done;
+
+    two[1].final = (struct mail_address){STR("\xc3\xa9ric"), STR("example.test"), true};
+    two[1].original_type = STR("utf-8");
+    two[1].original = STR("\xc3\xa9ric@example.test");
+    two[1].action = REPORT_DELAYED;
+    two[1].status = (struct codes_status){4, 2, 2};
+    two[1].retry_until_ms = UINT64_C(951868800000);
+    r.full = strstr(name, "full") != NULL;
+    r.smtputf8 = strstr(name, "utf8") != NULL;
+    if (r.smtputf8)
+        r.content = STR("Subject: \xc3\xa9t\xc3\xa9\r\nMessage-ID: <1@elsewhere.example>\r\n\r\nThe b\xc3\xb6"
+                        "dy.\r\n");
+    buf_init(&out, 1 << 20);
+    done = strcmp(name, "digest") == 0 ? mail_digest_format(&d, &out, &body) : mail_report_format(&r, &out, &body);
+    if (done)
+        fwrite(out.data, 1, out.len, stdout);
+    buf_done(&out);
+    return !done;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failure_says_what_whom_why_and_what_to_do),
+        cmocka_unit_test(the_advice_fits_the_action),
+        cmocka_unit_test(strangers_cannot_write_fields_or_parts),
+        cmocka_unit_test(content_that_cannot_travel_is_cut_to_its_header),
+        cmocka_unit_test(utf8_goes_only_to_those_who_take_it),
+        cmocka_unit_test(many_recipients_are_counted),
+        cmocka_unit_test(a_full_buffer_fails),
+        cmocka_unit_test(long_subjects_are_cut_between_words),
+        cmocka_unit_test(a_digest_shows_envelopes_and_commands),
+        cmocka_unit_test(a_digest_has_an_end),
+    };
+
+    return argc > 1 ? sample(argv[1]) : cmocka_run_group_tests(tests, NULL, NULL);
+}
