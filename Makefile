@@ -1,0 +1,53 @@
+# A thin front of Meson; the work is done by meson.build.
+#   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
+#   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
+#   make install  below PREFIX (/usr/local), configuration in SYSCONFDIR (/etc)
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+FUZZ_SECONDS ?= 60
+MESON = meson
+
+all: build/tacit
+
+deps:
+	script/deps build run check
+
+build/build.ninja:
+	script/deps build
+	$(MESON) setup build --prefix=$(PREFIX) --sysconfdir=$(SYSCONFDIR)
+
+build/tacit: build/build.ninja FORCE
+	ninja -C build
+
+build-asan/build.ninja:
+	script/deps build
+	$(MESON) setup build-asan -Db_sanitize=address,undefined -Db_lundef=false
+
+run: all
+	script/deps run
+	script/run-demo
+
+# Live tests run once as built and once sanitized; structure tests look at the source and need to run only once.
+check: all build-asan/build.ninja
+	script/deps check
+	$(MESON) test -C build --print-errorlogs
+	ninja -C build-asan
+	$(MESON) test -C build-asan --print-errorlogs --timeout-multiplier 3
+
+fuzz:
+	script/deps build fuzz
+	[ -e build-fuzz/build.ninja ] || CC=clang $(MESON) setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	ninja -C build-fuzz
+	script/fuzz build-fuzz $(FUZZ_SECONDS)
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: all
+	$(MESON) install -C build --no-rebuild
+
+clean:
+	rm -rf build build-asan build-fuzz run
+
+.PHONY: all deps run check fuzz format install clean FORCE
+FORCE:
