@@ -1,0 +1,26 @@
+/* keeper_internal.h: what the keeper holds. */
+#ifndef TACIT_SERVER_KEEPER_INTERNAL_H
+#define TACIT_SERVER_KEEPER_INTERNAL_H
+
+#include "server/keeper.h"
+#include "server/token.h"
+
+struct keeper_domain { /* at the same place as in config->domains */
+    struct expansion_domain expansion;
+};
+
+struct keeper_directory {
+    const char       *spec;
+    struct directory *directory;
+};
+
+struct keeper {
+    const struct config     *config;
+    struct disclosure_config disclosure;
+    struct keeper_domain    *domains;
+    struct keeper_directory *directories; /* several domains may share one */
+    size_t                   directory_count;
+    struct token_key         key;
+};
+
+#endif
