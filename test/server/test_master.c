@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -469,6 +470,92 @@ static void without_master_the_others_end(void **state)
     assert_int_equal(stop_server(), 0);
 }
 
+static void the_log_is_rotated(void **state)
+{
+    char        path[128], *filler = calloc(1, 300000);
+    struct stat st;
+    struct buf  text;
+    pid_t       pids[16];
+    int         fd;
+
+    (void)state;
+    buf_init(&text, 1 << 20);
+    write_config("mx.example.test", "log_keep = \"1M\"", 0);
+    start_server();
+    wait_ready();
+    snprintf(path, sizeof path, "%s/data/log/tacit.log", dir);
+    fd = open(path, O_WRONLY | O_APPEND);
+    memset(filler, '\n', 300000);
+    assert_int_equal(write(fd, filler, 300000), 300000);
+    close(fd);
+    free(filler);
+    snprintf(path, sizeof path, "%s/data/log/tacit.log.1", dir);
+    for (int i = 0; i < 500 && stat(path, &st) != 0; i++)
+        usleep(10000);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size >= 300000);
+    find("back", pids);
+    kill(pids[0], SIGKILL);
+    wait_for("back-0 was killed");
+    snprintf(path, sizeof path, "%s/data/log/tacit.log", dir);
+    for (int i = 0; i < 100 && text.len == 0; i++) {
+        usleep(10000);
+        assert_true(io_file_read_all(path, &text, NULL));
+    }
+    assert_non_null(strstr(text.data, "back-0 was killed by signal 9"));
+    buf_done(&text);
+    assert_int_equal(stop_server(), 0);
+}
+
+/* Any three users will do, where we may change to them. */
+static void as_root_each_role_has_its_user(void **state)
+{
+    static const struct {
+        const char *role, *user;
+    } roles[] = {{"front", "daemon"}, {"keeper", "bin"}, {"back", "mail"}};
+    char        path[300];
+    struct stat st;
+    pid_t       pids[16];
+
+    (void)state;
+    if (geteuid() != 0 || !getpwnam("daemon") || !getpwnam("bin") || !getpwnam("mail"))
+        skip();
+    assert_int_equal(chmod(dir, 0711), 0);
+    write_config("mx.example.test", "users { front = \"daemon\" keeper = \"bin\" back = \"mail\" }", 0);
+    start_server();
+    wait_ready();
+    wait_answer(" keeper back");
+    for (size_t i = 0; i < 3; i++) {
+        unsigned    real, effective, saved, privileges = 0;
+        struct buf  status;
+        const char *at;
+
+        buf_init(&status, 1 << 16);
+        assert_true(find(roles[i].role, pids) >= 1);
+        snprintf(path, sizeof path, "/proc/%d/status", pids[0]);
+        assert_true(io_file_read_all(path, &status, NULL));
+        at = strstr(status.data, "\nUid:");
+        assert_int_equal(sscanf(at, "\nUid: %u %u %u", &real, &effective, &saved), 3);
+        assert_int_equal(real, getpwnam(roles[i].user)->pw_uid);
+        assert_int_equal(effective, real);
+        assert_int_equal(saved, real);
+        at = strstr(status.data, "\nNoNewPrivs:");
+        assert_int_equal(sscanf(at, "\nNoNewPrivs: %u", &privileges), 1);
+        assert_int_equal(privileges, 1);
+        buf_done(&status);
+    }
+    snprintf(path, sizeof path, "%s/data/spool/lane-01", dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, getpwnam("daemon")->pw_uid);
+    assert_int_equal(st.st_gid, getpwnam("mail")->pw_gid);
+    assert_int_equal(st.st_mode & 07777, 02770);
+    snprintf(path, sizeof path, "%s/data/mail", dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, getpwnam("mail")->pw_uid);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    assert_int_equal(stop_server(), 0);
+}
+
 static int be_role(char **argv)
 {
     static const enum role roles[] = {ROLE_FRONT, ROLE_KEEPER, ROLE_BACK};
@@ -490,6 +577,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_reload_that_is_valid_replaces_all, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_is_not_valid_changes_nothing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(without_master_the_others_end, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_log_is_rotated, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(as_root_each_role_has_its_user, make_dir, remove_dir),
     };
 
     if (argc == 8 && strcmp(argv[1], "serve") == 0)
