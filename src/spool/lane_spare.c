@@ -1,0 +1,185 @@
+/* lane_spare.c: segment files made ahead of their use.
+ *
+ * A file is allocated, filled with zeros and synced before the first record goes into it, so that writing records
+ * changes no metadata and fdatasync waits for the data alone. fallocate by itself is not enough: it leaves extents that
+ * are marked unwritten, and each first write to one is a metadata change again. What was released is taken as it is,
+ * for its blocks are written already. Making a file while a batch waits for it was rejected, but for the case that
+ * nobody called lane_prepare_spare in time. */
+#include "spool/lane_writer.h"
+#include "spool/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+enum { CLEAR_STEP = 256 << 10 };
+
+uint64_t lane_take_seq(struct lane_writer *w)
+{
+    uint64_t seq;
+
+    pthread_mutex_lock(&w->mutex);
+    seq = w->next_seq++;
+    pthread_mutex_unlock(&w->mutex);
+    return seq;
+}
+
+bool lane_free_space(const struct lane_writer *w, uint64_t *ret_octets, struct err *err)
+{
+    struct statvfs st;
+    uint64_t       free_octets;
+
+    if (spool_sys->fstatvfs(w->dirfd, &st) != 0)
+        return err_set_os(err, errno, "spool %s", w->dir);
+    free_octets = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_octets = free_octets > w->reserve ? free_octets - w->reserve : 0;
+    return true;
+}
+
+bool lane_plan(struct lane_writer *w, struct err *err)
+{
+    struct statvfs st;
+    uint64_t       total, free_octets = 0, size = w->wanted, least = w->wanted;
+
+    if (spool_sys->fstatvfs(w->dirfd, &st) != 0)
+        return err_set_os(err, errno, "spool %s", w->dir);
+    if (!lane_free_space(w, &free_octets, err))
+        return false;
+    total = (uint64_t)st.f_blocks * st.f_frsize;
+    if (least > LANE_SEGMENT_AUTO_MIN)
+        least = LANE_SEGMENT_AUTO_MIN;
+    if (total > 0 && size > total / 32)
+        size = total / 32;
+    while (size > least && size > free_octets / 4)
+        size /= 2;
+    if (size < least)
+        size = least;
+    pthread_mutex_lock(&w->mutex);
+    w->plan_size = (uint32_t)(size / LANE_PAGE * LANE_PAGE);
+    pthread_mutex_unlock(&w->mutex);
+    return true;
+}
+
+static int clear(int fd, uint32_t size)
+{
+    static const char zeros[CLEAR_STEP];
+
+    for (uint32_t at = 0; at < size; at += CLEAR_STEP) {
+        struct iovec part = {(void *)(uintptr_t)zeros, size - at < CLEAR_STEP ? size - at : CLEAR_STEP};
+
+        if (spool_write(fd, &part, 1, at) != 0)
+            return -1;
+    }
+    return spool_sync(fd);
+}
+
+bool lane_spare_make(struct lane_writer *w, uint32_t size, bool clear_it, struct lane_spare *ret_spare, struct err *err)
+{
+    struct lane_spare s = {.state = LANE_SPARE_READY, .kind = LANE_NAME_NEW, .size = size, .seq = lane_take_seq(w)};
+    char              name[LANE_NAME_SIZE];
+
+    lane_name_write(name, s.kind, s.seq);
+    s.fd = spool_create(w->dirfd, name, 0640);
+    if (s.fd < 0)
+        return err_set_os(err, errno, "spool %s/%s", w->dir, name);
+    if (spool_allocate(s.fd, size) != 0 || (clear_it && clear(s.fd, size) != 0)) {
+        err_set_os(err, errno, "spool %s: a segment of %u octets", w->dir, size);
+        spool_close(s.fd);
+        spool_unlink(w->dirfd, name);
+        return false;
+    }
+    *ret_spare = s;
+    return true;
+}
+
+bool lane_spare_take(struct lane_writer *w, uint32_t size, struct lane_spare *ret_spare)
+{
+    bool taken;
+
+    pthread_mutex_lock(&w->mutex);
+    while (w->spare.state == LANE_SPARE_MAKING)
+        pthread_cond_wait(&w->changed, &w->mutex);
+    taken = w->spare.state == LANE_SPARE_READY && w->spare.size >= size;
+    if (taken) {
+        *ret_spare = w->spare;
+        w->spare = (struct lane_spare){.fd = -1};
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return taken;
+}
+
+bool lane_wants_spare(struct lane_writer *w)
+{
+    bool none;
+
+    pthread_mutex_lock(&w->mutex);
+    none = w->spare.state == LANE_SPARE_NONE && !w->spare_failed;
+    pthread_mutex_unlock(&w->mutex);
+    return none && (w->roll || w->tail.offset > w->head.size / 2);
+}
+
+/* The released file to use again, of those that have about the size we want. Others are removed once their number is
+ * no longer needed to know which number comes next. */
+static bool find_released(struct lane_writer *w, uint32_t size, struct lane_spare *ret_spare, struct err *err)
+{
+    struct lane_listing l;
+    uint64_t            newest;
+    bool                found = false;
+
+    if (!lane_dir_list(w->dirfd, w->dir, &l, err))
+        return false;
+    newest = l.count[LANE_NAME_SEGMENT] > 0 ? l.seqs[LANE_NAME_SEGMENT][l.count[LANE_NAME_SEGMENT] - 1] : 0;
+    for (size_t i = 0; i < l.count[LANE_NAME_SPARE] && !found; i++) {
+        struct lane_spare s = {
+            .state = LANE_SPARE_READY, .kind = LANE_NAME_SPARE, .seq = l.seqs[LANE_NAME_SPARE][i], .size = size};
+        struct stat st;
+        char        name[LANE_NAME_SIZE];
+
+        lane_name_write(name, s.kind, s.seq);
+        s.fd = spool_open(w->dirfd, name, O_RDWR);
+        if (s.fd < 0)
+            continue;
+        found = spool_sys->fstat(s.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)size &&
+                st.st_size / 2 <= (off_t)size;
+        if (found) {
+            *ret_spare = s;
+            continue;
+        }
+        spool_close(s.fd);
+        if (s.seq < newest)
+            spool_unlink(w->dirfd, name);
+    }
+    lane_listing_done(&l);
+    if (!found)
+        ret_spare->fd = -1;
+    return true;
+}
+
+bool lane_prepare_spare(struct lane_writer *w, struct err *err)
+{
+    struct lane_spare spare = {.fd = -1};
+    uint32_t          size = 0;
+    bool              ok;
+
+    pthread_mutex_lock(&w->mutex);
+    ok = w->spare.state == LANE_SPARE_NONE;
+    if (ok)
+        w->spare.state = LANE_SPARE_MAKING;
+    pthread_mutex_unlock(&w->mutex);
+    if (!ok)
+        return true;
+    ok = lane_plan(w, err);
+    if (ok) {
+        pthread_mutex_lock(&w->mutex);
+        size = w->plan_size;
+        pthread_mutex_unlock(&w->mutex);
+        ok = find_released(w, size, &spare, err);
+    }
+    if (ok && spare.fd < 0)
+        ok = lane_spare_make(w, size, true, &spare, err);
+    pthread_mutex_lock(&w->mutex);
+    w->spare = ok ? spare : (struct lane_spare){.fd = -1};
+    w->spare_failed = !ok;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->mutex);
+    return ok;
+}
