@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "server/clients.h"
 
 #include <stdatomic.h>
 
@@ -33,6 +34,9 @@ struct counters {
     _Atomic uint64_t    started_ms;
     _Atomic uint32_t    generation; /* of the configuration: grows with each reload */
     struct counter_slot slots[COUNTER_SLOTS];
+    /* Sessions of each client network: clients.h. Only what fronts have touched takes memory. */
+    _Atomic uint64_t     clients_seed;
+    struct clients_table clients[COUNTER_SLOTS]; /* by slot */
 };
 
 struct counters *counters_create(int *ret_fd, struct err *err); /* a memfd */
