@@ -275,7 +275,7 @@ static int run_group(const struct cli *cli, int argc, char **argv)
     struct nearest            near;
     char                      path[128];
 
-    if (!word || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+    if (!word || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         cli_print_help(word ? stdout : stderr, c, cli->path);
         return word ? CLI_OK : CLI_USAGE;
     }
@@ -309,7 +309,8 @@ int cli_run(const struct cli_command *command, const char *path, int argc, char 
     else if (status == CLI_OK && (status = check_arguments(&cli)) == CLI_OK)
         status = command->run(&cli);
     if (fflush(stdout) != 0 && status == CLI_OK)
-        status = cli_fail(&cli, "standard output could not be written");
+        status =
+            errno == EPIPE ? CLI_FAILED : cli_fail(&cli, "standard output could not be written: %s", strerror(errno));
     free(cli.given);
     config_free(cli.config);
     return status;

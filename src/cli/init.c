@@ -1,13 +1,14 @@
 /* init.c: tacit init: from nothing to a server that could be started, and the DNS records that lead mail to it.
  *
  * The configuration is created first and never overwrites another; if what follows fails it is taken away again, so
- * that init can simply be repeated. Everything else (spool, keys, lanes) the server makes when it starts. */
+ * that init can simply be repeated. Everything else (spool, lanes, owners) the server makes when it starts. */
 #include "cli/cli.h"
 
 #include "directory/directory.h"
 #include "io/file.h"
 #include "mail/address.h"
 #include "server/config.h"
+#include "server/token.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -99,6 +100,21 @@ static bool make_directory(const struct config *config, struct err *err)
         arena_done(&arena);
     }
     directory_close(directory);
+    return good;
+}
+
+/* The key of the server's proofs; one that is there stays. */
+static bool make_key(struct init *init, const struct config *config, struct err *err)
+{
+    struct str       dir = config_path(config->data, STR("keys"), &init->arena);
+    struct str       path = config_path(config->data, STR("keys/secret"), &init->arena);
+    struct token_key key;
+    bool             good;
+
+    if (!dir.data || !path.data)
+        return err_set(err, ERR_LIMIT, "out of memory");
+    good = io_mkdirs(dir.data, 0700, err) && token_key_open(path.data, &key, err);
+    explicit_bzero(&key, sizeof key);
     return good;
 }
 
@@ -201,7 +217,7 @@ static int make(struct init *init)
     if (!good)
         return cli_fail_err(cli, &err);
     config = config_load(init->path, &err);
-    if (!config || !make_directory(config, &err)) {
+    if (!config || !make_directory(config, &err) || !make_key(init, config, &err)) {
         unlink(init->path);
         config_free(config);
         return cli_fail_err(cli, &err);
@@ -270,8 +286,8 @@ const struct cli_command init_command = {
     .min = 1,
     .max = 1,
     .summary = "writes a working configuration for a domain and prints its DNS records",
-    .description = "Makes the configuration file, the data directory, and a directory of mailboxes with the mailbox "
-                   "postmaster. A file that is already there is never changed.",
+    .description = "Makes the configuration file, the data directory with the server's secret key, and a directory of "
+                   "mailboxes with the mailbox postmaster. A file that is already there is never changed.",
     .options = options,
     .run = run_init,
 };

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 static int run_help(struct cli *cli);
 
@@ -72,8 +73,11 @@ int main(int argc, char **argv)
 
     setlocale(LC_CTYPE, "C.UTF-8");
     signal(SIGPIPE, SIG_IGN);
-    if (strcmp(name, "sendmail") == 0)
-        return cli_run(&sendmail_command, "sendmail", argc, argv);
+    if (strcmp(name, "sendmail") == 0) {
+        int status = cli_run(&sendmail_command, "sendmail", argc, argv);
+
+        return status == CLI_USAGE ? EX_USAGE : status;
+    }
     if (strcmp(name, "mailq") == 0)
         return run_as_mailq(argc, argv);
     if (strcmp(name, "newaliases") == 0)

@@ -269,7 +269,6 @@ static int deliver(struct sending *s)
         cli_fail(s->cli, "name a recipient, or give -t to take them from the message");
         return EX_USAGE;
     }
-    const char                   *dot = cli_value(s->cli, "o");
     struct sendmail_message_rules rules = {
         .sender = &s->sender,
         .full_name = cli_value(s->cli, "F"),
