@@ -112,7 +112,9 @@ static uint64_t due_ms(const struct queue *q, const struct queue_message *m)
         due = m->since_ms + t->delay_notice;
     if (m->unclaimed_count && m->since_ms + t->unclaimed_keep < due)
         due = m->since_ms + t->unclaimed_keep;
-    return m->pending || m->waiting || m->unclaimed_count ? due : 0;
+    if (!m->pending && !m->waiting && !m->unclaimed_count)
+        due = 0;
+    return due > m->not_before_ms ? due : m->not_before_ms;
 }
 
 static bool reschedule(struct queue *q, struct queue_message *m)
@@ -136,10 +138,8 @@ bool queue_set_busy(struct queue *q, struct queue_message *m, bool busy)
 
 bool queue_delay(struct queue *q, struct queue_message *m, uint64_t until_ms)
 {
-    m->next_ms = until_ms;
-    if (m->busy || (m->flags & PROGRESS_HELD))
-        return true;
-    return heap_put(&q->due, &m->due, until_ms);
+    m->not_before_ms = until_ms;
+    return reschedule(q, m);
 }
 
 /* Takes a message out of the sums, before it changes, and puts it in again afterwards. */

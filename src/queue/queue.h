@@ -60,6 +60,7 @@ struct queue_message {
     uint64_t            size;     /* octets of the content */
     uint64_t            since_ms; /* its age counts from here */
     uint64_t            next_ms;
+    uint64_t            not_before_ms; /* nothing is due earlier */
     struct queue_place  home, progress;
     struct queue_extra *extra; /* NULL: none */
     uint32_t            attempts;

@@ -510,6 +510,8 @@ static void test_due(void **state)
     progress_put(&p, &out);
     queue_apply(&q, (struct queue_place){1, 2, 0}, RECORD_PROGRESS, buf_str(&out), &scratch, NULL);
     assert_true(queue_next_due_ms(&q) == 100300); /* to tell of the delay */
+    assert_true(queue_delay(&q, m, 100400) && queue_next_due_ms(&q) == 100400);
+    assert_true(queue_delay(&q, m, 0) && queue_next_due_ms(&q) == 100300);
     p.flags = PROGRESS_DELAY_TOLD;
     buf_clear(&out);
     progress_put(&p, &out);

@@ -1,0 +1,271 @@
+/* back.h: the parts of back among themselves; nobody else includes it.
+ *
+ *   back.c          the role: start, peers, timers, drain
+ *   back_follow.c   lanes: replay, follow, release of segments, bodies that nobody needs
+ *   back_compact.c  segments kept by little are emptied
+ *   back_store.c    group commit into lane 0
+ *   back_ask.c      questions to the keeper
+ *   back_load.c     what the spool knows of a message
+ *   back_attempt.c  one attempt at a message: load, resolve, deliver
+ *   back_conclude.c what became of it: states, records, log lines
+ *   back_report.c   failure, delay and success reports
+ *   back_digest.c   the postmasters' digests
+ *   back_control.c  the control socket; back_list.c: which messages a request means, and how they are shown
+ *
+ * All of it runs on the loop's thread, but for the functions given to io_work. Where back cannot go on (no memory for
+ * the queue, a lane that breaks) it ends: master starts it again, and replay rebuilds the queue from what is durable.
+ */
+#ifndef TACIT_SERVER_BACK_H
+#define TACIT_SERVER_BACK_H
+
+#include "base/list.h"
+#include "io/net.h"
+#include "policy/disclosure.h"
+#include "queue/queue.h"
+#include "server/ask.h"
+#include "server/role.h"
+#include "spool/lane.h"
+
+enum {
+    BACK_JOBS_PER_MESSAGE = 8, /* recipients of one message under way at once */
+    BACK_SAVE_EVERY = 64,      /* outcomes, then they are recorded before the attempt ends */
+    BACK_RECORD_MAX = LANE_RECORD_MAX,
+    BACK_ATTEMPT_MEMORY = 64 << 20,
+    BACK_KEEPER_MS = 30000, /* wait for an answer */
+    BACK_REPORT_MAX = 4 << 20,
+};
+
+struct back_lane {
+    unsigned            number;
+    char               *dir;
+    struct lane_reader *reader;
+    struct lane_place   until;   /* what its writer said is durable */
+    bool                bounded; /* read only up to there: its writer lives and has said so */
+    bool                failing; /* reading failed; said once */
+    uint64_t            at_seq;  /* segment of the newest record read */
+    uint64_t            newest;  /* newest segment that was there before reading went on without bound */
+};
+
+struct back_front {
+    struct list    link;
+    struct io_ipc *channel;
+    struct back   *back;
+    unsigned       lane;
+};
+
+struct back {
+    struct role_context *role;
+    struct io_loop      *loop;
+    const struct config *config;
+    struct queue         queue;
+    struct arena         scratch; /* for decoding one record */
+    bool                 draining;
+    uint64_t             seed;
+
+    struct back_lane *lanes[QUEUE_LANES];
+    struct list       fronts;
+    struct io_timer  *tick;  /* every second: what is late, released, removed */
+    struct io_timer  *due;   /* the next attempt */
+    struct io_timer  *again; /* work that was cut off to let others run */
+    struct io_timer  *jobs;  /* recipients to be started */
+
+    /* back_store.c */
+    struct lane_writer      *writer;
+    struct message_id_source ids;
+    struct lane_batch       *batch;
+    struct list              stores, writing; /* to be written; being written */
+    struct io_timer         *store_retry;
+    bool                     batch_ok, store_waits;
+    struct err               batch_err;
+
+    /* back_follow.c, back_compact.c */
+    struct back_release *release; /* under way, or NULL */
+    bool                 compacting, digesting;
+
+    /* back_ask.c */
+    struct io_ipc *keeper;
+    struct map     questions; /* tag -> struct back_question */
+    struct list    question_order;
+    uint32_t       question_tag;
+    struct arena   answer_arena;
+
+    /* back_attempt.c */
+    struct list attempts;
+    unsigned    attempt_count, job_count;
+
+    /* back_digest.c */
+    uint64_t digest_checked_ms, digest_done_ms;
+
+    /* back_control.c */
+    struct io_acceptor *control;
+    struct list         clients;
+    unsigned            client_count;
+};
+
+/* back.c */
+void back_give_up(const char *what, const struct err *err) __attribute__((noreturn));
+void back_kick(struct back *b); /* starts what is due, and sets the timer for the rest */
+void back_gauges(struct back *b);
+void back_drain_check(struct back *b);
+
+/* back_follow.c */
+bool        back_lanes_replay(struct back *b, struct err *err);
+void        back_lane_committed(struct back *b, unsigned lane, struct lane_place until);
+void        back_lanes_catch_up(struct back *b); /* a writer may have ended without saying how far it came */
+void        back_follow(struct back *b);         /* reads what is there, a slice of it at a time */
+void        back_release_tick(struct back *b);
+void        back_segments_tick(struct back *b); /* which segments are there, and which are read to their end */
+void        back_orphans_remove(struct back *b);
+void        back_body_remove(struct back *b, uint64_t id);
+const char *back_lane_dir(struct back *b, unsigned lane); /* NULL: no such lane */
+/* Reads and decodes what a living message consists of; may run on a work thread (dirs must come from back_lane_dir). */
+bool        back_record_read(const char *dir, struct queue_place place, enum record_type type, struct buf *buffer,
+                             struct str *ret_payload, struct err *err);
+
+/* back_compact.c */
+void back_compact_tick(struct back *b);
+
+/* back_store.c: records that are written together or not at all. */
+struct back_store;
+struct back_store *back_store_new(struct back *b, void (*done)(void *arg), void *arg);
+struct buf        *back_store_record(struct back_store *s, enum record_type type); /* to be filled with the payload */
+/* Takes the store; `done` is called when its records are durable and applied to the queue, however long that takes. */
+void               back_store_put(struct back_store *s);
+void               back_store_round(struct back *b);
+bool               back_store_is_idle(const struct back *b);
+
+/* back_ask.c: `answered` gets NULL if nobody answered in time; the answer is valid only during the call. */
+typedef void (*back_answered)(void *arg, const struct answer *answer);
+bool back_ask(struct back *b, struct ask *ask, back_answered answered, void *arg);
+void back_keeper_attach(struct back *b, int fd);
+void back_ask_tick(struct back *b);
+
+/* back_attempt.c */
+enum back_command {
+    COMMAND_ATTEMPT,
+    COMMAND_HOLD,
+    COMMAND_RELEASE,
+    COMMAND_RETRY,
+    COMMAND_REMOVE,
+    COMMAND_DISCARD, /* unclaimed recipients, for want of space */
+};
+
+struct attempt_recipient {
+    struct mail_address        address;
+    struct mail_address        sender;       /* with EXPANDED_SENDER */
+    struct mail_address        mailbox;      /* where it leads, once `resolved` */
+    const struct mail_address *moved_to;     /* may be shown; or NULL */
+    uint32_t                   parent, root; /* itself: of the envelope */
+    uint32_t                   children;
+    uint32_t                   same_as; /* the recipient with the same mailbox that is being delivered; itself: none */
+    uint8_t                    flags;   /* enum expanded_flags */
+    bool                       due;     /* to be tried in this attempt */
+    bool                       tried;   /* and was: if it is pending still, status, reason and permanent say why */
+    bool                       permanent;     /* trying again is in vain */
+    bool                       resolved;      /* mailbox and quota are known without asking */
+    enum recipient_state       state, before; /* now, and when the attempt began */
+    struct str                 status, reason;
+    uint64_t                   quota, began_ms;
+    const char                *path; /* of the Maildir */
+};
+
+struct attempt {
+    struct back              *back;
+    struct list               link;
+    uint64_t                  id;
+    struct arena              arena;
+    struct buf                record; /* the message's payload */
+    struct message            message;
+    struct progress           progress; /* as it was read; recipients are in `to` */
+    struct attempt_recipient *to;
+    size_t                    count, room;
+    size_t                    next;        /* to be started */
+    size_t                    saved_count; /* recipients from here on stand in no record yet */
+    struct map                mailboxes;   /* that have or get the message: text -> recipient + 1 */
+    unsigned                  running, unsaved;
+    int                       body_fd;
+    bool                      loading, ending;
+    bool                      without_body; /* only records are read */
+    uint64_t                  now_ms, began_ms;
+    enum back_command         command;
+    struct mail_address       command_to; /* COMMAND_RELEASE: deliver there; else null */
+    void (*command_done)(void *arg, bool ok, const char *text);
+    void *command_arg;
+
+    /* for loading, which may run on a work thread */
+    struct queue_place      home, progress_place;
+    struct queue_expansion *expansions;
+    uint32_t                expansion_count;
+    const char             *home_dir, *lane0_dir, *body_dir;
+    bool                    load_ok;
+    struct err              load_err;
+};
+
+/* False: no memory. `payload`: the message's record if it is at hand, else empty. */
+bool                      back_attempt_start(struct back *b, struct queue_message *m, struct str payload);
+/* The same for a command; *command_done is called in any case if true was returned. */
+bool                      back_command_start(struct back *b, struct queue_message *m, enum back_command command,
+                                             const struct mail_address *to, void (*done)(void *arg, bool ok, const char *text), void *arg);
+void                      back_jobs_kick(struct back *b);
+void                      back_attempt_free(struct attempt *a);
+/* Adds a recipient that takes the place of `parent`; NULL: no memory. */
+struct attempt_recipient *attempt_expand(struct attempt *a, uint32_t parent);
+void attempt_step(struct attempt *a); /* starts what can be started, concludes when all is through */
+bool attempt_is_override(const struct attempt *a, size_t i);
+/* The return path that counts for a recipient: the message's own, or a list's owner. */
+const struct mail_address *attempt_sender(const struct attempt *a, size_t i);
+const struct recipient    *attempt_envelope_recipient(const struct attempt *a, size_t i); /* whom the sender wrote to */
+
+/* back_load.c: reads what the spool knows of the message; on a work thread, or at once. */
+void attempt_load(void *attempt);
+void attempt_load_begin(struct attempt *a, const struct queue_message *m);
+
+/* back_conclude.c */
+struct str attempt_address(struct attempt *a, const struct mail_address *address);
+void       attempt_log(struct attempt *a, size_t i, const char *result);
+void       attempt_save(struct attempt *a);     /* what is known so far, while the attempt goes on */
+void       attempt_conclude(struct attempt *a); /* all recipients are through */
+void       attempt_command(struct attempt *a);  /* carries out a->command */
+
+/* back_report.c: what to tell whom, gathered by return path, then added to the group of records. */
+struct back_reports;
+struct back_reports *back_reports_new(struct attempt *a);
+bool                 back_reports_add(struct back_reports *r, size_t i, unsigned action /* enum mail_report_action */);
+void                 back_reports_put(struct back_reports *r, struct back_store *s); /* frees it */
+/* Appends a message of our own: null sender, class CLASS_OURSELVES. */
+bool back_message_put(struct back *b, struct back_store *s, uint64_t id, uint64_t cause, const struct mail_address *to,
+                      enum body_type body, bool smtputf8, struct str content);
+
+/* back_digest.c */
+void back_digest_tick(struct back *b);
+
+/* back_list.c: which messages a request means, and how they are shown. `jansson` values, as struct json_t. */
+struct json_t;
+struct back_filter {
+    struct str sender, recipient, domain, text, state; /* empty: any */
+    uint64_t   older_ms, newer_ms;                     /* received before, after; 0: any */
+    bool       unclaimed;
+    uint64_t  *ids; /* sorted; only these */
+    size_t     id_count;
+    bool       by_id;
+};
+/* Strings borrow the request. False: *ret_wrong says what is wrong with it. */
+bool           back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
+void           back_filter_done(struct back_filter *f);
+bool           back_filter_is_empty(const struct back_filter *f);
+/* What memory alone can tell; then the rest, with the message read. */
+bool           back_filter_may_match(const struct back_filter *f, const struct queue_message *m);
+bool           back_filter_matches(const struct back_filter *f, struct attempt *a);
+bool           back_filter_needs_message(const struct back_filter *f);
+/* Reads the message at once, into *ret_peek, which back_peek_done ends. False: err. */
+bool           back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek,
+                         struct err *err);
+void           back_peek_done(struct attempt *peek);
+struct json_t *back_row(struct back *b, const struct queue_message *m, struct attempt *peek, bool whole);
+struct json_t *back_status(struct back *b);
+struct json_t *back_json_text(struct str text); /* octets that are no UTF-8 become '?' */
+
+/* back_control.c */
+void back_control_listen(struct back *b, int fd);
+
+#endif

@@ -1,0 +1,381 @@
+/* back_conclude.c: what an attempt came to: for each recipient that failed what follows from it (tried again, reported,
+ * held, dropped), and the records of all of it in one group, so that a report exists exactly if the failure does.
+ *
+ *   recipient                            becomes
+ *   failed for now, message young        pending, tried again by queue.local_retry
+ *   failed for now, older than expire    failed for good
+ *   failed for good                      what policy/disclosure.h says: failed and reported, unclaimed, or dropped
+ *   waiting for a route, too old         the same
+ *   unclaimed, older than unclaimed.keep removed, counted, logged */
+#include "mail/report.h"
+#include "queue/schedule.h"
+#include "server/back.h"
+#include "server/log.h"
+
+#include <stdlib.h>
+
+enum { AGAIN_MS = 10 * 1000 };
+
+struct str attempt_address(struct attempt *a, const struct mail_address *address)
+{
+    struct str text = mail_address_text(address, &a->arena);
+
+    return text.data ? text : STR("?");
+}
+
+void attempt_log(struct attempt *a, size_t i, const char *result)
+{
+    const struct attempt_recipient *to = &a->to[i];
+    char                            id[MESSAGE_ID_TEXT + 1];
+
+    if (!log_begin(LOG_LEVEL_INFO, "attempt"))
+        return;
+    message_id_text(a->id, id);
+    log_z("id", id);
+    log_str("from", attempt_address(a, attempt_sender(a, i)));
+    log_str("rcpt", attempt_address(a, &to->address));
+    if (to->root != i)
+        log_str("original", attempt_address(a, &a->to[to->root].address));
+    if (to->path && to->state == RECIPIENT_DELIVERED)
+        log_z("mailbox", to->path);
+    log_u64("attempt", a->progress.attempts + 1u);
+    log_z("result", result);
+    if (to->status.len)
+        log_str("status", to->status);
+    if (to->reason.len)
+        log_str("reason", to->reason);
+    log_u64("ms", to->began_ms ? io_wall_ms() - to->began_ms : 0);
+    log_end();
+}
+
+/* ---- records ---- */
+
+static void put_expansions(struct attempt *a, struct back_store *s)
+{
+    while (a->saved_count < a->count) { /* children of one recipient stand together */
+        uint32_t         parent = a->to[a->saved_count].parent;
+        struct expansion e = {.id = a->id, .parent = parent, .first = (uint32_t)a->saved_count};
+
+        while (e.first + e.target_count < a->count && a->to[e.first + e.target_count].parent == parent)
+            e.target_count++;
+        e.targets = arena_alloc(&a->arena, e.target_count * sizeof *e.targets);
+        if (!e.targets)
+            back_give_up("out of memory", NULL);
+        for (size_t i = 0; i < e.target_count; i++) {
+            const struct attempt_recipient *to = &a->to[e.first + i];
+
+            e.targets[i] = (struct expanded){to->address, to->sender, to->flags};
+        }
+        expansion_put(&e, back_store_record(s, RECORD_EXPANSION));
+        a->saved_count += e.target_count;
+    }
+}
+
+static void put_progress(struct attempt *a, struct back_store *s, struct progress *p)
+{
+    p->id = a->id;
+    p->recipient_count = a->count;
+    p->recipients = arena_alloc(&a->arena, a->count * sizeof *p->recipients);
+    if (!p->recipients)
+        back_give_up("out of memory", NULL);
+    for (size_t i = 0; i < a->count; i++)
+        p->recipients[i] = (struct recipient_progress){
+            a->to[i].state, recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].status,
+            recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].reason};
+    progress_put(p, back_store_record(s, RECORD_PROGRESS));
+}
+
+static bool all_final(const struct attempt *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (!recipient_state_is_final(a->to[i].state))
+            return false;
+    return true;
+}
+
+static bool changed(const struct attempt *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->to[i].tried || a->to[i].state != a->to[i].before)
+            return true;
+    return false;
+}
+
+static void ended(void *arg)
+{
+    struct attempt *a = arg;
+
+    if (all_final(a) && a->message.external)
+        back_body_remove(a->back, a->id);
+    if (a->command_done)
+        a->command_done(a->command_arg, true, NULL);
+    back_attempt_free(a);
+}
+
+/* PROGRESS, or FINISHED when nothing is left; then the attempt ends. */
+static void put_end(struct attempt *a, struct back_store *s, struct progress *p)
+{
+    if (all_final(a)) {
+        finished_put(a->id, back_store_record(s, RECORD_FINISHED));
+    } else {
+        put_expansions(a, s);
+        put_progress(a, s, p);
+    }
+    back_store_put(s);
+}
+
+void attempt_save(struct attempt *a)
+{
+    struct back_store *s = back_store_new(a->back, NULL, NULL);
+    struct progress    p = a->progress;
+
+    put_expansions(a, s);
+    put_progress(a, s, &p);
+    back_store_put(s);
+}
+
+/* ---- judgement ---- */
+
+static uint64_t since_ms(const struct attempt *a)
+{
+    return a->progress.since_ms ? a->progress.since_ms : message_id_time_ms(a->id);
+}
+
+static bool is_older_than(const struct attempt *a, uint64_t ms) { return a->now_ms >= since_ms(a) + ms; }
+
+/* The sender wants to hear of this (RFC 3461 4.1): 0 means NOTIFY was not given. */
+static bool wants(const struct attempt *a, size_t i, enum dsn_notify what)
+{
+    uint8_t notify = attempt_envelope_recipient(a, i)->notify;
+
+    return notify ? (notify & what) != 0 : what != NOTIFY_SUCCESS;
+}
+
+/* "4.2.2" becomes "5.2.2": it was tried for long enough. What says nothing for good becomes 5.4.7, time expired. */
+static void expire(struct attempt *a, struct attempt_recipient *to)
+{
+    struct str status = to->status;
+
+    if (str_starts(status, STR("4.2.")))
+        status = arena_printf(&a->arena, "5%.*s", STR_ARG(str_skip(status, 1)));
+    else
+        status = STR("5.4.7");
+    to->status = status.data ? status : STR("5.4.7");
+    to->permanent = true;
+}
+
+static void fail_for_good(struct attempt *a, size_t i, struct back_reports *reports)
+{
+    struct attempt_recipient  *to = &a->to[i];
+    const struct mail_address *sender = attempt_sender(a, i);
+    enum failure_outcome       outcome;
+
+    if (attempt_is_override(a, i)) /* a list of ours: its owner is told, who asked to be */
+        outcome = mail_address_is_null(sender) ? FAILURE_DROP : FAILURE_BOUNCE;
+    else
+        outcome = disclosure_failure(a->message.envelope.origin.class, mail_address_is_null(sender));
+    switch (outcome) {
+    case FAILURE_BOUNCE:
+        to->state = RECIPIENT_FAILED;
+        if (wants(a, i, NOTIFY_FAILURE)) {
+            if (!back_reports_add(reports, i, REPORT_FAILED))
+                back_give_up("out of memory", NULL);
+            attempt_log(a, i, "bounced");
+        } else {
+            attempt_log(a, i, "failed-silently"); /* NOTIFY=NEVER */
+        }
+        break;
+    case FAILURE_UNCLAIMED:
+        to->state = RECIPIENT_UNCLAIMED;
+        count(COUNTER_messages_held_total, 1);
+        attempt_log(a, i, "held");
+        break;
+    case FAILURE_DROP:
+        to->state = RECIPIENT_DROPPED;
+        count(COUNTER_messages_dropped_total, 1);
+        attempt_log(a, i, "dropped");
+        break;
+    }
+}
+
+static void judge_failures(struct attempt *a, struct back_reports *reports)
+{
+    const struct config *config = a->back->config;
+
+    for (size_t i = 0; i < a->count; i++) {
+        struct attempt_recipient *to = &a->to[i];
+
+        if (to->state == RECIPIENT_UNCLAIMED && is_older_than(a, config->unclaimed.keep)) {
+            to->state = RECIPIENT_REMOVED;
+            count(COUNTER_unclaimed_expired_total, 1);
+            attempt_log(a, i, "expired");
+        } else if (to->state == RECIPIENT_WAITING && is_older_than(a, config->queue.expire)) {
+            expire(a, to);
+            fail_for_good(a, i, reports);
+        } else if (to->state == RECIPIENT_PENDING && to->tried) {
+            if (!to->permanent && is_older_than(a, config->queue.expire))
+                expire(a, to);
+            if (to->permanent)
+                fail_for_good(a, i, reports);
+            else
+                count(COUNTER_attempts_deferred_total, 1);
+        }
+    }
+}
+
+static void judge_successes(struct attempt *a, struct back_reports *reports)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        const struct attempt_recipient *to = &a->to[i];
+        bool                            direct = to->root == i || a->to[to->parent].children == 1;
+
+        if (to->state == to->before || !wants(a, i, NOTIFY_SUCCESS) || attempt_is_override(a, i))
+            continue;
+        if (to->state == RECIPIENT_DELIVERED && direct)
+            back_reports_add(reports, i, REPORT_DELIVERED);
+        else if (to->state == RECIPIENT_EXPANDED && to->root == i && to->children > 1)
+            back_reports_add(reports, i, REPORT_EXPANDED);
+    }
+}
+
+/* Once for each message, when it has taken long. True: told, or nobody wants to know or may (`reports` is NULL). */
+static bool judge_delay(struct attempt *a, struct back_reports *reports)
+{
+    uint64_t notice_ms = a->back->config->queue.delay_notice;
+    bool     late = false;
+
+    if (!notice_ms || !is_older_than(a, notice_ms))
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        enum recipient_state state = a->to[i].state;
+
+        if (state != RECIPIENT_PENDING && state != RECIPIENT_WAITING)
+            continue;
+        late = true;
+        if (reports && wants(a, i, NOTIFY_DELAY) && !attempt_is_override(a, i))
+            back_reports_add(reports, i, REPORT_DELAYED);
+    }
+    return late;
+}
+
+static uint64_t next_attempt_ms(const struct attempt *a, uint32_t attempts)
+{
+    const struct config *config = a->back->config;
+    uint64_t             end = since_ms(a) + config->queue.expire;
+    uint64_t next = a->now_ms + schedule_wait_ms(config->queue.local_retry.ms, config->queue.local_retry.count,
+                                                 attempts, a->id ^ a->back->seed);
+
+    return end > a->now_ms && next > end ? end : next;
+}
+
+static bool any_tried(const struct attempt *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->to[i].tried)
+            return true;
+    return false;
+}
+
+void attempt_conclude(struct attempt *a)
+{
+    struct progress      p = a->progress;
+    struct back_reports *reports = back_reports_new(a);
+    struct back_store   *s;
+    bool                 tell;
+
+    a->now_ms = io_wall_ms();
+    judge_failures(a, reports);
+    tell = disclosure_may_report_success(a->message.envelope.origin.class,
+                                         mail_address_is_null(&a->message.envelope.sender));
+    if (tell)
+        judge_successes(a, reports);
+    if (!(p.flags & PROGRESS_DELAY_TOLD) && judge_delay(a, tell ? reports : NULL))
+        p.flags |= PROGRESS_DELAY_TOLD;
+    if (any_tried(a)) {
+        p.attempts++;
+        p.last_ms = a->now_ms;
+        p.next_ms = next_attempt_ms(a, p.attempts);
+    }
+    if (!changed(a) && p.flags == a->progress.flags && !all_final(a)) { /* stopped before it began */
+        struct queue_message *m = queue_find(&a->back->queue, a->id);
+
+        if (m)
+            queue_delay(&a->back->queue, m, a->now_ms + AGAIN_MS);
+        back_reports_put(reports, NULL);
+        back_attempt_free(a);
+        return;
+    }
+    s = back_store_new(a->back, ended, a);
+    back_reports_put(reports, s);
+    put_end(a, s, &p);
+}
+
+/* ---- commands ---- */
+
+static void release(struct attempt *a, struct progress *p)
+{
+    bool redirect = !mail_address_is_null(&a->command_to);
+
+    p->flags &= (uint8_t)~PROGRESS_HELD;
+    for (size_t i = 0, n = a->count; i < n; i++) {
+        struct attempt_recipient *child;
+
+        if (a->to[i].state != RECIPIENT_UNCLAIMED)
+            continue;
+        p->since_ms = a->now_ms; /* a new life: it must not expire at once */
+        p->next_ms = a->now_ms;
+        p->attempts = 0;
+        a->to[i].state = RECIPIENT_PENDING;
+        a->to[i].status = a->to[i].reason = STR_NONE;
+        if (!redirect)
+            continue;
+        child = attempt_expand(a, (uint32_t)i);
+        if (!child)
+            back_give_up("out of memory", NULL);
+        child->address = a->command_to;
+        a->to[i].state = RECIPIENT_EXPANDED;
+        redirect = false; /* one copy is enough */
+        for (size_t k = i + 1; k < n; k++)
+            if (a->to[k].state == RECIPIENT_UNCLAIMED)
+                a->to[k].state = RECIPIENT_REMOVED;
+    }
+}
+
+void attempt_command(struct attempt *a)
+{
+    static const char *const words[] = {
+        [COMMAND_ATTEMPT] = "",      [COMMAND_HOLD] = "held by hand", [COMMAND_RELEASE] = "released",
+        [COMMAND_RETRY] = "retried", [COMMAND_REMOVE] = "removed",    [COMMAND_DISCARD] = "discarded"};
+    struct progress    p = a->progress;
+    struct back_store *s = back_store_new(a->back, ended, a);
+
+    switch (a->command) {
+    case COMMAND_HOLD:
+        p.flags |= PROGRESS_HELD;
+        break;
+    case COMMAND_RELEASE:
+        release(a, &p);
+        break;
+    case COMMAND_RETRY:
+        p.next_ms = a->now_ms;
+        for (size_t i = 0; i < a->count; i++)
+            if (a->to[i].state == RECIPIENT_WAITING)
+                a->to[i].state = RECIPIENT_PENDING;
+        break;
+    case COMMAND_DISCARD:
+    case COMMAND_REMOVE:
+        for (size_t i = 0; i < a->count; i++)
+            if (a->command == COMMAND_REMOVE ? !recipient_state_is_final(a->to[i].state)
+                                             : a->to[i].state == RECIPIENT_UNCLAIMED) {
+                a->to[i].state = RECIPIENT_REMOVED;
+                count(COUNTER_unclaimed_expired_total, a->command == COMMAND_DISCARD);
+            }
+        break;
+    case COMMAND_ATTEMPT:
+        break;
+    }
+    for (size_t i = 0; i < a->count; i++)
+        if (a->to[i].state != a->to[i].before || a->command == COMMAND_HOLD)
+            attempt_log(a, i, words[a->command]);
+    put_end(a, s, &p);
+}

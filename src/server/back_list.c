@@ -1,0 +1,351 @@
+/* back_list.c: filters and rows of the control socket. Messages are read from the spool as they are shown: the queue in
+ * memory knows ids, times and states, nothing else. */
+#include "mail/header.h"
+#include "server/back.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { PEEK_MEMORY = 64 << 20, SHOWN_RECIPIENTS = 50, HEADERS_MAX = 64 << 10 };
+
+struct json_t *back_json_text(struct str text)
+{
+    json_t *value;
+    char   *clean;
+
+    if (str_is_utf8(text))
+        return json_stringn(text.data ? text.data : "", text.len);
+    clean = malloc(text.len + 1);
+    if (!clean)
+        return json_string("");
+    for (size_t i = 0; i < text.len; i++)
+        clean[i] = text.data[i] > 0 ? text.data[i] : '?';
+    value = json_stringn(clean, text.len);
+    free(clean);
+    return value;
+}
+
+/* ---- filters ---- */
+
+static bool get_text(const json_t *request, const char *name, struct str *ret_text, char ret_wrong[128])
+{
+    const json_t *value = json_object_get(request, name);
+
+    if (value && !json_is_string(value)) {
+        snprintf(ret_wrong, 128, "\"%s\" must be a string", name);
+        return false;
+    }
+    if (value)
+        *ret_text = str_of(json_string_value(value), json_string_length(value));
+    return true;
+}
+
+static bool get_time(const json_t *request, const char *name, uint64_t *ret_ms, char ret_wrong[128])
+{
+    const json_t *value = json_object_get(request, name);
+
+    if (value && (!json_is_integer(value) || json_integer_value(value) < 0)) {
+        snprintf(ret_wrong, 128, "\"%s\" must be a number of milliseconds", name);
+        return false;
+    }
+    if (value)
+        *ret_ms = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+static int by_id(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+    return (a > b) - (a < b);
+}
+
+static bool get_ids(const json_t *request, struct back_filter *f, char ret_wrong[128])
+{
+    const json_t *ids = json_object_get(request, "ids"), *id;
+    size_t        i;
+
+    if (!ids)
+        return true;
+    f->by_id = true;
+    f->ids = calloc(json_array_size(ids) + 1, sizeof *f->ids);
+    if (!json_is_array(ids) || !f->ids) {
+        snprintf(ret_wrong, 128, "\"ids\" must be an array");
+        return false;
+    }
+    json_array_foreach(ids, i, id)
+    {
+        struct str text = json_is_string(id) ? str_from(json_string_value(id)) : STR("");
+
+        if (!message_id_parse(text, &f->ids[f->id_count++])) {
+            snprintf(ret_wrong, 128, "\"%.*s\" is not an id of a message: thirteen letters and digits",
+                     (int)(text.len > 40 ? 40 : text.len), text.data);
+            return false;
+        }
+    }
+    qsort(f->ids, f->id_count, sizeof *f->ids, by_id);
+    return true;
+}
+
+bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128])
+{
+    struct back_filter f = {.by_id = false};
+
+    if (!get_text(request, "sender", &f.sender, ret_wrong) ||
+        !get_text(request, "recipient", &f.recipient, ret_wrong) ||
+        !get_text(request, "domain", &f.domain, ret_wrong) || !get_text(request, "text", &f.text, ret_wrong) ||
+        !get_text(request, "state", &f.state, ret_wrong) || !get_time(request, "older_ms", &f.older_ms, ret_wrong) ||
+        !get_time(request, "newer_ms", &f.newer_ms, ret_wrong))
+        return false;
+    f.unclaimed = json_is_true(json_object_get(request, "unclaimed"));
+    if (!get_ids(request, &f, ret_wrong)) {
+        free(f.ids);
+        return false;
+    }
+    *ret_filter = f;
+    return true;
+}
+
+void back_filter_done(struct back_filter *f)
+{
+    free(f->ids);
+    f->ids = NULL;
+}
+
+bool back_filter_is_empty(const struct back_filter *f)
+{
+    return !f->by_id && !f->sender.len && !f->recipient.len && !f->domain.len && !f->text.len && !f->state.len &&
+           !f->older_ms && !f->newer_ms && !f->unclaimed;
+}
+
+bool back_filter_needs_message(const struct back_filter *f)
+{
+    return f->sender.len || f->recipient.len || f->domain.len || f->text.len;
+}
+
+static const char *state_of(const struct queue_message *m)
+{
+    if (m->flags & PROGRESS_HELD)
+        return "held";
+    if (m->busy)
+        return "active";
+    if (m->pending)
+        return m->attempts ? "deferred" : "queued";
+    return m->waiting ? "waiting" : "unclaimed";
+}
+
+bool back_filter_may_match(const struct back_filter *f, const struct queue_message *m)
+{
+    uint64_t received = message_id_time_ms(m->id);
+
+    if (f->by_id && (!f->id_count || !bsearch(&m->id, f->ids, f->id_count, sizeof *f->ids, by_id)))
+        return false;
+    if (f->unclaimed && !m->unclaimed_count)
+        return false;
+    if ((f->older_ms && received >= f->older_ms) || (f->newer_ms && received <= f->newer_ms))
+        return false;
+    return !f->state.len || str_eq(f->state, str_from(state_of(m))) ||
+           (str_eq(f->state, STR("unclaimed")) && m->unclaimed_count) ||
+           (str_eq(f->state, STR("waiting")) && m->waiting);
+}
+
+static bool address_matches(struct attempt *a, const struct mail_address *address, struct str wanted)
+{
+    return str_eq_nocase(attempt_address(a, address), wanted) ||
+           (mail_address_is_null(address) && str_eq(wanted, STR("<>")));
+}
+
+bool back_filter_matches(const struct back_filter *f, struct attempt *a)
+{
+    bool recipient = !f->recipient.len, text = !f->text.len;
+    bool domain = !f->domain.len || str_eq_nocase(a->message.envelope.sender.domain, f->domain);
+
+    if (f->sender.len && !address_matches(a, &a->message.envelope.sender, f->sender))
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        recipient = recipient || address_matches(a, &a->to[i].address, f->recipient);
+        domain = domain || str_eq_nocase(a->to[i].address.domain, f->domain);
+        text = text || str_find(a->to[i].reason, f->text) != STR_NOT_FOUND ||
+               str_find(a->to[i].status, f->text) != STR_NOT_FOUND;
+    }
+    return recipient && domain && text;
+}
+
+/* ---- reading ---- */
+
+bool back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek, struct err *err)
+{
+    struct attempt *a = ret_peek;
+
+    *a = (struct attempt){.back = b, .id = m->id, .body_fd = -1, .without_body = !with_body};
+    arena_init(&a->arena, 8 << 10, PEEK_MEMORY);
+    buf_init(&a->record, BACK_RECORD_MAX);
+    attempt_load_begin(a, m);
+    attempt_load(a);
+    if (a->load_ok)
+        return true;
+    if (err)
+        *err = a->load_err;
+    back_peek_done(a);
+    return false;
+}
+
+void back_peek_done(struct attempt *peek)
+{
+    if (peek->body_fd >= 0)
+        close(peek->body_fd);
+    arena_done(&peek->arena);
+    buf_done(&peek->record);
+}
+
+/* ---- rows ---- */
+
+static void set(json_t *row, const char *name, json_t *value) { json_object_set_new(row, name, value); }
+
+static void set_u64(json_t *row, const char *name, uint64_t value)
+{
+    json_object_set_new(row, name, json_integer((json_int_t)value));
+}
+
+static void set_text(json_t *row, const char *name, struct str value)
+{
+    json_object_set_new(row, name, back_json_text(value));
+}
+
+static json_t *recipients_of(struct attempt *a, bool whole)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < a->count; i++) {
+        const struct attempt_recipient *to = &a->to[i];
+        json_t                         *row;
+
+        if (!whole && (recipient_state_is_final(to->state) || json_array_size(list) == SHOWN_RECIPIENTS))
+            continue;
+        row = json_object();
+        set_text(row, "address", attempt_address(a, &to->address));
+        set(row, "state", json_string(recipient_state_name(to->state)));
+        if (to->root != i)
+            set_text(row, "original", attempt_address(a, &a->to[to->root].address));
+        if (to->status.len)
+            set_text(row, "status", to->status);
+        if (to->reason.len)
+            set_text(row, "reason", to->reason);
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+static void set_headers(json_t *row, struct attempt *a)
+{
+    struct str content = a->message.content;
+    char      *head;
+    ssize_t    len;
+
+    if (a->message.external) {
+        head = arena_alloc(&a->arena, HEADERS_MAX);
+        len = head && a->body_fd >= 0 ? pread(a->body_fd, head, HEADERS_MAX, 0) : -1;
+        content = len > 0 ? str_of(head, (size_t)len) : STR_NONE;
+    }
+    set_text(row, "headers", str_part(content, 0, mail_header_len(str_part(content, 0, HEADERS_MAX))));
+}
+
+struct json_t *back_row(struct back *b, const struct queue_message *m, struct attempt *a, bool whole)
+{
+    const struct envelope *e = &a->message.envelope;
+    json_t                *row = json_object();
+    char                   id[MESSAGE_ID_TEXT + 1];
+    uint64_t               keep = m->pending || m->waiting ? b->queue.times.expire : b->queue.times.unclaimed_keep;
+
+    message_id_text(m->id, id);
+    set(row, "id", json_string(id));
+    set(row, "state", json_string(state_of(m)));
+    set_u64(row, "received_ms", a->message.received_ms);
+    set_u64(row, "size", m->size);
+    set_text(row, "sender", attempt_address(a, &e->sender));
+    set(row, "class", json_string(client_class_name(e->origin.class)));
+    set_text(row, "client", e->origin.client);
+    set_u64(row, "attempts", m->attempts);
+    if (m->pending && !(m->flags & PROGRESS_HELD) && !m->busy)
+        set_u64(row, "next_ms", m->next_ms);
+    set_u64(row, "expires_ms", m->since_ms + keep);
+    set_u64(row, "recipient_count", a->count);
+    set(row, "recipients", recipients_of(a, whole));
+    if (!whole)
+        return row;
+    set_text(row, "session", e->origin.session);
+    set_text(row, "helo", e->origin.helo);
+    set_text(row, "protocol", e->origin.protocol);
+    if (e->origin.user.len)
+        set_text(row, "user", e->origin.user);
+    if (e->envid.len)
+        set_text(row, "envid", e->envid);
+    if (a->progress.last_ms)
+        set_u64(row, "last_ms", a->progress.last_ms);
+    if (a->message.cause) {
+        message_id_text(a->message.cause, id);
+        set(row, "about", json_string(id));
+    }
+    set_headers(row, a);
+    return row;
+}
+
+/* ---- status ---- */
+
+static const char *const counter_names[] = {
+#define COUNTER(name, kind, help) #name,
+#include "server/counters.def"
+#undef COUNTER
+};
+
+static json_t *process_of(const struct counter_slot *slot, uint64_t now_ms)
+{
+    json_t  *row = json_object(), *values = json_object();
+    uint64_t started = slot->started_ms;
+
+    set(row, "role", json_string(role_name((enum role)slot->role)));
+    set_u64(row, "index", slot->index);
+    set_u64(row, "pid", (uint64_t)slot->pid);
+    set_u64(row, "restarts", slot->restarts);
+    set_u64(row, "uptime_ms", now_ms > started ? now_ms - started : 0);
+    for (size_t i = 0; i < COUNTER_COUNT; i++)
+        if (slot->values[i])
+            set_u64(values, counter_names[i], slot->values[i]);
+    set(row, "counters", values);
+    return row;
+}
+
+struct json_t *back_status(struct back *b)
+{
+    const struct counters *all = b->role->counters;
+    json_t                *status = json_object(), *processes = json_array(), *totals = json_object();
+    json_t                *replies = json_object();
+    uint64_t               now = io_wall_ms(), sums[COUNTER_CODES] = {0};
+
+    back_gauges(b);
+    for (size_t i = 0; i < COUNTER_SLOTS; i++) {
+        if (all->slots[i].pid)
+            json_array_append_new(processes, process_of(&all->slots[i], now));
+        for (size_t code = 0; code < COUNTER_CODES; code++)
+            sums[code] += all->slots[i].replies[code];
+    }
+    for (size_t i = 0; i < COUNTER_COUNT; i++)
+        set_u64(totals, counter_names[i], counters_sum(all, (enum counter)i));
+    for (size_t code = 0; code < COUNTER_CODES; code++)
+        if (sums[code]) {
+            char name[8];
+
+            snprintf(name, sizeof name, "%zu", code + 200);
+            set_u64(replies, name, sums[code]);
+        }
+    set(status, "version", json_string(TACIT_VERSION));
+    set_text(status, "hostname", str_from(b->config->hostname));
+    set_u64(status, "uptime_ms", now > all->started_ms ? now - all->started_ms : 0);
+    set_u64(status, "generation", all->generation);
+    set(status, "processes", processes);
+    set(status, "totals", totals);
+    set(status, "replies", replies);
+    return status;
+}
