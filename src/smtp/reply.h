@@ -19,8 +19,9 @@ struct smtp_reply {
     struct str         text; /* '\n' parts the lines of a multi-line reply; no other control characters */
 };
 
-/* A reply with a fixed text. */
-#define SMTP_REPLY(code, c, s, d, text) ((struct smtp_reply){(code), SMTP_STATUS(c, s, d), STR(text)})
+/* A reply with a fixed text; and the same to initialise what is static. */
+#define SMTP_REPLY_INIT(code, c, s, d, text) {(code), {(c), (s), (d)}, {"" text, sizeof(text) - 1}}
+#define SMTP_REPLY(code, c, s, d, text) ((struct smtp_reply)SMTP_REPLY_INIT(code, c, s, d, text))
 
 /* Appends the reply's lines with CRLF. Each line repeats code and enhanced code; lines that would pass
  * SMTP_REPLY_LINE_MAX are folded at a blank, bytes outside ASCII become '?' unless `utf8`. */

@@ -74,6 +74,7 @@ struct smtp_event {
     struct recipient           recipient;  /* RCPT */
     struct str                 argument;   /* VRFY, EXPN */
     const struct mail_address *address;    /* VRFY, EXPN, or NULL */
+    bool                       smtputf8;   /* VRFY, EXPN: the reply may show UTF-8 */
     struct str                 content;    /* CONTENT */
     struct smtp_xclient        xclient;
 };
