@@ -98,6 +98,7 @@ static struct front *front_new(struct role_context *c)
     arena_init(&f->own, 1024, 1 << 16);
     buf_init(&f->scratch, (size_t)c->config->limits.recipients * 1024 + (1 << 20));
     f->ids.lane = (uint8_t)c->lane;
+    pthread_mutex_init(&f->create_lock, NULL);
     f->disclosure.vrfy = (enum vrfy_mode)c->config->disclosure.vrfy;
     f->disclosure.strangers = (enum strangers_mode)c->config->disclosure.strangers;
     f->disclosure.rcpt_reply = c->config->disclosure.rcpt_reply == CONFIG_RCPT_252 ? 252 : 250;
@@ -128,6 +129,7 @@ static bool front_start(struct role_context *c, struct err *err)
     if (!f)
         return err_set_os(err, ENOMEM, "front");
     c->state = f;
+    io_work_threads(FRONT_THREADS);
     f->tick = io_timer_new(f->loop, tick, f);
     f->grace = io_timer_new(f->loop, grace_over, f);
     f->lane_dir = role_lane_dir(c->config, c->lane, &f->own);
@@ -136,6 +138,8 @@ static bool front_start(struct role_context *c, struct err *err)
     f->lane = lane_writer_open(f->lane_dir.data, &options, err);
     if (!f->lane)
         return false;
+    f->committed = lane_writer_committed(f->lane);
+    f->has_committed = f->committed.seq != 0;
     clients_clear(c->counters, c->slot);
     count_set(COUNTER_sessions_open, 0);
     f->tick_ms = front_now_ms(f) / FRONT_TICK_MS * FRONT_TICK_MS;

@@ -27,6 +27,8 @@
 #include "smtp/server.h"
 #include "spool/lane.h"
 
+#include <pthread.h>
+
 enum {
     FRONT_TICK_MS = 100,          /* how exact time-outs are */
     FRONT_WHEEL = 1024,           /* ticks that the clock's wheel reaches ahead */
@@ -37,6 +39,7 @@ enum {
     FRONT_ASK_MS = 30 * 1000,     /* the keeper's time to answer */
     FRONT_FAREWELLS = 256,        /* refused connections that may linger to read why */
     FRONT_FREE_MESSAGES = 64,     /* kept for the next transactions */
+    FRONT_THREADS = 8,            /* one for commits, the others sync large bodies meanwhile */
     FRONT_CLIENT_TEXT = 48,
     FRONT_LISTEN_SUBMIT = 0xffff, /* listeners that are no listen blocks: see master */
     FRONT_LISTEN_METRICS = 0xfffd,
@@ -134,6 +137,7 @@ struct front_session {
     bool                         counted;         /* counted for its network */
     bool                         talking;         /* inside its own protocol loop */
     bool                         farewell;        /* counted in front.farewells */
+    bool                         utf8;            /* the VRFY that is being asked about may be answered in UTF-8 */
 };
 
 struct front {
@@ -159,9 +163,10 @@ struct front {
     struct message_id_source ids;
     struct list              holders, pending, free_messages;
     size_t                   free_count;
-    uint64_t                 memory;  /* octets of content held */
-    unsigned                 working; /* messages that a work thread has */
-    struct front_batch      *batch;   /* being written; NULL: none */
+    uint64_t                 memory;      /* octets of content held */
+    unsigned                 working;     /* messages that a work thread has, and segments it prepares */
+    pthread_mutex_t          create_lock; /* body files are created one at a time */
+    struct front_batch      *batch;       /* being written; NULL: none */
     struct lane_place        committed;
     bool                     has_committed;
     struct buf               scratch; /* of one call */

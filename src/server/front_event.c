@@ -106,8 +106,7 @@ static void answer_vrfy(struct front_session *s, const struct mail_address *a, e
                         const struct mail_address *moved_to)
 {
     struct front     *f = s->front;
-    bool              utf8 = smtp_server_envelope(s->smtp)->smtputf8 || (a && a->utf8);
-    struct smtp_reply reply = disclosure_vrfy(&f->disclosure, class_now(s), told, a, moved_to, utf8, &f->arena);
+    struct smtp_reply reply = disclosure_vrfy(&f->disclosure, class_now(s), told, a, moved_to, s->utf8, &f->arena);
 
     front_session_answer(s, &reply);
 }
@@ -128,6 +127,7 @@ static void on_vrfy(struct front_session *s, const struct smtp_event *event, enu
                (!event->address || is_local(s, event->address, &domain));
     enum told told = ask ? TOLD_FAILED : TOLD_NOTHING;
 
+    s->utf8 = event->smtputf8;
     if (ask) {
         if (event->address) {
             q.address = *event->address;

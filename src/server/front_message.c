@@ -194,8 +194,11 @@ static void run_work(void *arg)
     }
     if (m->failed)
         return;
-    if (first)
+    if (first) {
+        pthread_mutex_lock(&m->front->create_lock);
         m->body = lane_body_create(m->front->lane, str_from(m->id_text), &m->err);
+        pthread_mutex_unlock(&m->front->create_lock);
+    }
     m->failed = !m->body || (first && !lane_body_write(m->body, buf_str(&m->prefix), &m->err)) ||
                 (m->writing.len > 0 && !lane_body_write(m->body, buf_str(&m->writing), &m->err));
     if (!m->failed && m->work == WORK_FINISH) {

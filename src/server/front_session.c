@@ -28,11 +28,21 @@ static void note_reply(struct front_session *s)
 {
     size_t len = smtp_server_output(s->smtp).len;
 
-    if (len > s->output_seen) {
-        count_reply(smtp_server_facts(s->smtp).last_code);
+    if (len > s->output_seen)
         s->heard_ms = front_now_ms(s->front);
-    }
     s->output_seen = len;
+}
+
+/* The last line of a reply has a blank behind its code. */
+static void count_replies(struct str out)
+{
+    while (out.len > 3) {
+        size_t end = str_find_byte(out, '\n');
+
+        if (out.data[3] != '-')
+            count_reply((unsigned)((out.data[0] - '0') * 100 + (out.data[1] - '0') * 10 + (out.data[2] - '0')));
+        out = str_skip(out, end == STR_NOT_FOUND ? out.len : end + 1);
+    }
 }
 
 static bool send_output(struct front_session *s)
@@ -41,6 +51,7 @@ static bool send_output(struct front_session *s)
 
     if (out.len == 0)
         return false;
+    count_replies(out);
     io_stream_write(s->stream, out);
     smtp_server_sent(s->smtp, out.len);
     s->output_seen = 0;

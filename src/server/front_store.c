@@ -101,6 +101,30 @@ void front_store_committed(struct front *f)
     buf_done(&out);
 }
 
+static void run_spare(void *arg)
+{
+    struct front *f = arg;
+
+    lane_prepare_spare(f->lane, NULL); /* where it fails the batch that needs the segment says why */
+}
+
+static void spare_done(void *arg)
+{
+    struct front *f = arg;
+
+    f->working--;
+    front_may_be_drained(f);
+}
+
+static void prepare_spare(struct front *f)
+{
+    if (!lane_wants_spare(f->lane))
+        return;
+    f->working++;
+    if (!io_work(f->loop, run_spare, spare_done, f))
+        f->working--;
+}
+
 static void batch_done(void *arg)
 {
     struct front_batch *b = arg;
@@ -117,9 +141,11 @@ static void batch_done(void *arg)
         f->has_committed = true;
         count(COUNTER_commit_octets_total, (int64_t)b->octets);
         front_store_committed(f);
+        prepare_spare(f);
     } else {
         count(COUNTER_commit_failures_total, 1);
         log_notice(LOG_LEVEL_ERROR, "messages could not be stored: %s", b->err.text);
+        front_store_round(f); /* what stands behind it fails too, and must not take later messages with it */
     }
     while ((link = list_first(&b->messages))) {
         struct front_message *m = LIST_ITEM(link, struct front_message, link);
@@ -246,11 +272,13 @@ static bool ask_bounce(struct front_message *m)
     struct buf ids;
     bool       asked;
 
-    buf_init(&ids, (MAIL_SCAN_ID_MAX + 1) * MAIL_SCAN_IDS);
+    buf_init(&ids, (MAIL_SCAN_ID_MAX + MAIL_DOMAIN_MAX + 2) * MAIL_SCAN_IDS);
     for (size_t i = 0; i < m->scan->id_count; i++) {
         if (i)
             buf_append_byte(&ids, '\n');
         buf_append(&ids, mail_scan_id(m->scan, i));
+        buf_append_byte(&ids, '@');
+        buf_append_z(&ids, m->front->config->hostname);
     }
     q.text = buf_str(&ids);
     asked = buf_ok(&ids) && front_ask(m->session, &q);
