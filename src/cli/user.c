@@ -21,6 +21,7 @@ struct user {
     struct mail_address         address;
     struct directory           *directory;
     struct arena                arena;
+    int                         status; /* to end with if something is wrong */
 };
 
 static int fail_err(struct user *u, const struct err *err) { return cli_fail_err(u->cli, err); }
@@ -62,7 +63,7 @@ static bool user_begin(struct user *u, struct cli *cli)
 {
     const struct config_domain *domain;
 
-    *u = (struct user){.cli = cli, .config = cli_config(cli)};
+    *u = (struct user){.cli = cli, .config = cli_config(cli), .status = CLI_FAILED};
     arena_init(&u->arena, ARENA_CHUNK, ARENA_MAX);
     if (!u->config || !parse_address(u, cli->argv[0], &u->address))
         return false;
@@ -185,7 +186,7 @@ static bool option_quota(struct user *u, struct directory_entry *entry)
 
     if (!text || config_size_parse(str_from(text), &entry->quota))
         return true;
-    cli_usage(u->cli, "--quota \"%s\": a number of octets, or one with K, M, G or T, such as 1G", text);
+    u->status = cli_usage(u->cli, "--quota \"%s\": a number of octets, or one with K, M, G or T, such as 1G", text);
     return false;
 }
 
@@ -289,7 +290,7 @@ static int run_add(struct cli *cli)
     if (!add_options_agree(cli))
         return CLI_USAGE;
     if (!user_begin(&u, cli) || !add_entry(&u, &entry))
-        return user_end(&u, CLI_FAILED);
+        return user_end(&u, u.status);
     if (!directory_add(u.directory, &entry, &err))
         return user_end(&u, fail_err(&u, &err));
     if (cli_has(cli, "catch-all"))
@@ -339,7 +340,7 @@ static int run_change(struct cli *cli)
         return user_end(&u, cli_fail(cli, "%s is not a mailbox", cli->argv[0]));
     if (!option_quota(&u, &entry) || !option_targets(&u, "member", &entry) || !drop_members(&u, &entry) ||
         !option_owner(&u, &entry))
-        return user_end(&u, CLI_FAILED);
+        return user_end(&u, u.status);
     entry.closed = (entry.closed || cli_has(cli, "closed")) && !cli_has(cli, "open");
     entry.show_members = (entry.show_members || cli_has(cli, "show-members")) && !cli_has(cli, "hide-members");
     return user_end(&u, put_entry(&u, &entry));
@@ -379,6 +380,10 @@ static int set_disabled(struct cli *cli, bool disabled)
     if (disabled && directory_name_is_reserved(entry.local, 0))
         return user_end(&u, cli_fail(cli, "%s must always be reachable (RFC 5321 4.5.1, RFC 2142)", cli->argv[0]));
     entry.disabled = disabled;
+    if (!disabled && entry.kind == ENTRY_MOVED) {
+        entry.kind = ENTRY_MAILBOX;
+        entry.target_count = 0;
+    }
     return user_end(&u, put_entry(&u, &entry));
 }
 
@@ -636,7 +641,7 @@ static const struct cli_command enable_command = {.name = "enable",
                                                   .min = 1,
                                                   .max = 1,
                                                   .summary = "take mail for it again",
-                                                  .description = "Ends what disable began.",
+                                                  .description = "Ends what disable or move began.",
                                                   .options = plain_options,
                                                   .run = run_enable};
 static const struct cli_command password_command = {
