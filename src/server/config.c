@@ -117,6 +117,15 @@ static bool set_defaults(const struct config_block *block, void *instance)
     return true;
 }
 
+/* An escape in a string can make what the scan keeps out of the text itself. */
+static bool has_control(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.data[i] < ' ' || text.data[i] == 0x7f)
+            return true;
+    return false;
+}
+
 /* One more of a block that may occur many times. The array moves as it grows; nothing points into it yet. */
 static void *instance_add(const struct config_block *block, const char *title, unsigned line)
 {
@@ -127,6 +136,10 @@ static void *instance_add(const struct config_block *block, const char *title, u
     char      *instance;
     struct str copy = arena_str(&config->arena, str_from(title));
 
+    if (has_control(copy)) {
+        fail_at(line, "the title of this block has a control character");
+        return NULL;
+    }
     if (*count == *room) {
         size_t size = *room ? *room * 2 : 4;
         void  *more = *count < CONFIG_BLOCKS_MAX ? arena_alloc(&config->arena, size * block->size) : NULL;
@@ -200,7 +213,11 @@ static bool set_values(cfg_t *cfg, const struct config_block *block, const struc
         return fail_at(line, "out of memory") == 0;
     for (size_t i = 0; i < (is_list ? count : 1); i++)
         values[i] = str_from(cfg_opt_getnstr(opt, (unsigned)i));
-    good = config_value_set(s, (char *)instance + s->offset, values, count, &current->config->arena, &err);
+    good = true;
+    for (size_t i = 0; i < (is_list ? count : 1) && good; i++)
+        if (has_control(values[i]))
+            good = err_set(&err, ERR_CONFIG, "%s has a control character", s->name);
+    good = good && config_value_set(s, (char *)instance + s->offset, values, count, &current->config->arena, &err);
     if (is_list)
         free(values);
     if (!good)

@@ -149,6 +149,12 @@ class Server(threading.Thread):
         self.start()
 
     def run(self):
+        try:
+            self.talk()
+        except ConnectionError:  # the client heard enough
+            pass
+
+    def talk(self):
         connection, _ = self.socket.accept()
         connection.settimeout(0.3)
         try:

@@ -242,6 +242,9 @@ static void test_grammar(void **state)
     bad("// no comment", "t.conf:1: a comment begins with #; put text with // in quotes");
     bad("log = text /* x */", "t.conf:1: a comment begins with #; put text with /* in quotes");
     bad("log = \"te\001xt\"", "t.conf:1: this string has a control character (code 1)");
+    bad("log = \"te\\nxt\"", "t.conf:1: log has a control character");
+    bad("relay { networks = {\"10.0.0.0\\x1b\"} }", "t.conf:1: networks has a control character");
+    bad("listen \"a\\nb\" { }", "t.conf:1: the title of this block has a control character");
     bad("hostname \"x\"", "t.conf:1: missing equal sign after option 'hostname'");
     bad("log = text\nlisten { }", "t.conf:2: missing title for section 'listen'");
     assert_null(config_parse_text(str_of("log\0=", 5), "t.conf", "/", NULL));
