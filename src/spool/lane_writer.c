@@ -17,6 +17,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -82,7 +83,8 @@ bool lane_append(struct lane_writer *w, uint8_t type, unsigned flags, const stru
     if (!pending_reserve(p, total))
         return err_set_os(err, ENOMEM, "spool %s", w->dir);
 
-    if (w->roll || (!w->group_open && w->tail.offset + total > w->head.size)) {
+    if (w->roll ||
+        (!w->group_open && (w->tail.offset + total > w->head.size || (w->head.flags & LANE_SEGMENT_LARGE)))) {
         assert(!w->group_open);
         w->head = next_segment(w, total);
         w->tail = (struct lane_place){w->head.seq, LANE_PAGE};
@@ -212,7 +214,7 @@ bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, str
         w->space_known = true;
         w->space_at_ms = now_ms;
     }
-    if (!w->roll && w->head.size > w->tail.offset)
+    if (!w->roll && w->head.size > w->tail.offset && !(w->head.flags & LANE_SEGMENT_LARGE))
         room = w->head.size - w->tail.offset;
     pthread_mutex_lock(&w->mutex);
     if (w->spare.state == LANE_SPARE_READY)
