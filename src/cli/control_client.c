@@ -1,0 +1,143 @@
+/* control_client.c: one request, one line; answers are lines until the one that says end or error. */
+#include "cli/control_client.h"
+
+#include "server/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WAIT_S = 180 /* between two lines */ };
+
+const char *control_text(const json_t *row, const char *name)
+{
+    const char *text = json_string_value(json_object_get(row, name));
+
+    return text ? text : "";
+}
+
+uint64_t control_u64(const json_t *row, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(row, name));
+
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+void control_age_text(uint64_t ms, char ret_text[16])
+{
+    unsigned long long s = ms / 1000;
+
+    if (s < 120)
+        snprintf(ret_text, 16, "%llus", s);
+    else if (s < 7200)
+        snprintf(ret_text, 16, "%llum", s / 60);
+    else if (s < 172800)
+        snprintf(ret_text, 16, "%lluh", s / 3600);
+    else
+        snprintf(ret_text, 16, "%llud", s / 86400);
+}
+
+void control_time_text(uint64_t unix_ms, char ret_text[32])
+{
+    time_t    seconds = (time_t)(unix_ms / 1000);
+    struct tm tm;
+
+    if (!localtime_r(&seconds, &tm) || !strftime(ret_text, 32, "%Y-%m-%d %H:%M:%S", &tm))
+        snprintf(ret_text, 32, "?");
+}
+
+void control_size_text(uint64_t octets, char ret_text[16])
+{
+    static const char units[] = " KMGTP";
+    double            value = (double)octets;
+    size_t            unit = 0;
+
+    for (; value >= 1024 && units[unit + 1]; unit++)
+        value /= 1024;
+    snprintf(ret_text, 16, unit ? "%.1f%c" : "%.0f", value, units[unit]);
+}
+
+static int connect_to(struct cli *cli, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval     wait = {.tv_sec = WAIT_S};
+    int                fd;
+
+    if (strlen(path) >= sizeof address.sun_path) {
+        cli_fail(cli, "the path %s is too long for a socket", path);
+        return -1;
+    }
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+        return fd;
+    }
+    if (errno == ENOENT || errno == ECONNREFUSED)
+        cli_fail(cli, "the server is not running (nobody listens at %s); start it with: tacit serve --config %s", path,
+                 cli_config_path(cli));
+    else
+        cli_fail(cli, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int converse(struct cli *cli, FILE *file, const char *request, void (*row)(json_t *row, void *arg), void *arg,
+                    json_t **ret_end)
+{
+    char   *line = NULL;
+    size_t  size = 0;
+    int     status = -1;
+    ssize_t len;
+
+    if (fprintf(file, "%s\n", request) < 0 || fflush(file) != 0)
+        return cli_fail(cli, "the server does not take the request: %s", strerror(errno));
+    while (status < 0 && (len = getline(&line, &size, file)) > 0) {
+        json_t     *value = json_loadb(line, (size_t)len, 0, NULL);
+        const char *error = json_string_value(json_object_get(value, "error"));
+
+        if (!json_is_object(value)) {
+            status = cli_fail(cli, "the server's answer makes no sense");
+        } else if (error) {
+            status = cli_fail(cli, "%s", error);
+        } else if (json_is_true(json_object_get(value, "end"))) {
+            status = CLI_OK;
+            if (ret_end)
+                *ret_end = json_incref(value);
+        } else {
+            row(value, arg);
+        }
+        json_decref(value);
+    }
+    free(line);
+    return status < 0 ? cli_fail(cli, "the server ended before it had answered; try again") : status;
+}
+
+int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg, json_t **ret_end)
+{
+    const struct config *config = cli_config(cli);
+    char                *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+    char                 path[4096];
+    FILE                *file = NULL;
+    int                  fd = -1, status = CLI_FAILED;
+
+    json_decref(request);
+    if (config && text) {
+        snprintf(path, sizeof path, "%s/run/control.sock", config->data);
+        fd = connect_to(cli, path);
+        file = fd >= 0 ? fdopen(fd, "r+") : NULL;
+    }
+    if (file)
+        status = converse(cli, file, text, row, arg, ret_end);
+    if (file)
+        fclose(file);
+    else if (fd >= 0)
+        close(fd);
+    free(text);
+    return status;
+}

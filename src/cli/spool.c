@@ -1,0 +1,195 @@
+/* spool.c: tacit spool: looks at a lane of the spool without changing it, also beside a running server. */
+#include "cli/control_client.h"
+
+#include "queue/queue.h"
+#include "spool/verify.h"
+
+#include <stdlib.h>
+
+enum { SCRATCH_CHUNK = 64 << 10, SCRATCH_MAX = 256 << 20 };
+
+struct look {
+    struct cli  *cli;
+    bool         json, dump;
+    struct arena scratch;
+    uint64_t     bad_records;
+};
+
+static const char *type_name(uint8_t type)
+{
+    static const char *const names[] = {"?", "message", "progress", "expansion", "finished", "state"};
+
+    return type < sizeof names / sizeof *names ? names[type] : "?";
+}
+
+static void print_json(json_t *row)
+{
+    json_dumpf(row, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(row);
+}
+
+static void on_segment(const struct verify_segment *s, void *arg)
+{
+    const struct look *l = arg;
+
+    if (l->json)
+        print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "segment", (json_int_t)s->seq, "size",
+                             (json_int_t)s->file_size, "records", (json_int_t)s->records, "octets",
+                             (json_int_t)s->octets, "damages", (json_int_t)s->damages, "head_ok", s->head_ok, "torn",
+                             s->torn));
+    else
+        printf("segment %016llx  %9llu records  %12llu octets%s%s%s\n", (unsigned long long)s->seq,
+               (unsigned long long)s->records, (unsigned long long)s->octets, s->head_ok ? "" : "  head damaged",
+               s->damages ? "  damaged" : "",
+               s->torn ? "  ends in a torn record, which a crash left and is no loss" : "");
+}
+
+static void on_damage(const struct verify_damage *d, void *arg)
+{
+    const struct look *l = arg;
+
+    if (l->json)
+        print_json(json_pack("{s:I, s:I, s:I, s:s, s:s}", "damage", (json_int_t)d->from.seq, "from",
+                             (json_int_t)d->from.offset, "to", (json_int_t)d->to, "what", d->what, "remedy",
+                             d->remedy));
+    else
+        printf("%sdamage%s in %016llx at %u to %u: %s; %s\n", cli_colour(stdout, CLI_RED),
+               cli_colour(stdout, CLI_PLAIN), (unsigned long long)d->from.seq, d->from.offset, d->to, d->what,
+               d->remedy);
+}
+
+/* What the record says, and the id it is about; false: its payload is not well-formed. */
+static bool describe(struct look *l, const struct lane_record *r, uint64_t *ret_id, struct buf *out)
+{
+    struct message   m;
+    struct progress  p;
+    struct expansion e;
+    struct str       name, value;
+
+    *ret_id = 0;
+    switch (r->type) {
+    case RECORD_MESSAGE:
+        if (!record_message_get(r->payload, &l->scratch, &m))
+            return false;
+        *ret_id = m.id;
+        buf_append_byte(out, '<');
+        mail_address_format(&m.envelope.sender, out);
+        buf_printf(out, "> %zu recipients %llu octets %s", m.envelope.recipient_count, (unsigned long long)m.size,
+                   m.external ? "in a file" : "inline");
+        return true;
+    case RECORD_PROGRESS:
+        if (!progress_get(r->payload, &l->scratch, &p))
+            return false;
+        *ret_id = p.id;
+        for (size_t i = 0; i < p.recipient_count; i++)
+            buf_printf(out, "%s%s", i ? " " : "", recipient_state_name(p.recipients[i].state));
+        return true;
+    case RECORD_EXPANSION:
+        if (!expansion_get(r->payload, &l->scratch, &e))
+            return false;
+        *ret_id = e.id;
+        buf_printf(out, "recipient %u becomes %zu", e.parent, e.target_count);
+        return true;
+    case RECORD_FINISHED:
+        return finished_get(r->payload, ret_id);
+    case RECORD_STATE:
+        if (!state_get(r->payload, &name, &value))
+            return false;
+        buf_append(out, name);
+        buf_append_byte(out, '=');
+        buf_append(out, value);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void on_record(const struct lane_record *r, void *arg)
+{
+    struct look *l = arg;
+    struct buf   text;
+    uint64_t     id;
+    char         id_text[MESSAGE_ID_TEXT + 1] = "-";
+    bool         ok;
+
+    buf_init(&text, 1 << 20);
+    ok = describe(l, r, &id, &text);
+    l->bad_records += !ok;
+    if (id)
+        message_id_text(id, id_text);
+    if (!ok && !l->json)
+        printf("%srecord%s in %016llx at %u is not one of the queue\n", cli_colour(stdout, CLI_RED),
+               cli_colour(stdout, CLI_PLAIN), (unsigned long long)r->place.seq, r->place.offset);
+    if (l->dump && l->json) {
+        print_json(json_pack("{s:I, s:I, s:s, s:s, s:b, s:I, s:b, s:s%}", "segment", (json_int_t)r->place.seq, "offset",
+                             (json_int_t)r->place.offset, "type", type_name(r->type), "id", id_text, "more", r->more,
+                             "octets", (json_int_t)r->payload.len, "ok", ok, "text",
+                             str_is_utf8(buf_str(&text)) && text.data ? text.data : "",
+                             str_is_utf8(buf_str(&text)) ? text.len : (size_t)0));
+    } else if (l->dump) {
+        printf("%016llx:%-10u %c %-9s %s %8zu  ", (unsigned long long)r->place.seq, r->place.offset,
+               r->more ? '+' : ' ', type_name(r->type), id_text, r->payload.len);
+        cli_print_safe(stdout, buf_str(&text));
+        putchar('\n');
+    }
+    buf_done(&text);
+    arena_reset(&l->scratch);
+}
+
+static int look(struct cli *cli, bool dump)
+{
+    struct look         l = {.cli = cli, .json = cli_has(cli, "json"), .dump = dump};
+    struct verify_calls calls = {
+        .segment = dump ? NULL : on_segment, .damage = on_damage, .record = on_record, .arg = &l};
+    struct verify_sum sum;
+    struct err        err;
+    bool              ok;
+
+    arena_init(&l.scratch, SCRATCH_CHUNK, SCRATCH_MAX);
+    ok = lane_verify(cli->argv[0], false, &calls, &sum, &err);
+    arena_done(&l.scratch);
+    if (!ok)
+        return cli_fail_err(cli, &err);
+    if (!dump && !l.json)
+        printf("%llu segments, %llu records, %llu octets, %llu damages, %llu records that are none of the queue's\n",
+               (unsigned long long)sum.segments, (unsigned long long)sum.records, (unsigned long long)sum.octets,
+               (unsigned long long)sum.damages, (unsigned long long)l.bad_records);
+    return sum.damages || l.bad_records ? CLI_FAILED : CLI_OK;
+}
+
+static int run_verify(struct cli *cli) { return look(cli, false); }
+static int run_dump(struct cli *cli) { return look(cli, true); }
+
+static const struct cli_option options[] = {CLI_OPTION_JSON, {0}};
+
+static const struct cli_command verify_command = {
+    .name = "verify",
+    .arguments = "LANE-DIRECTORY",
+    .min = 1,
+    .max = 1,
+    .summary = "checks every record of a lane",
+    .description =
+        "Reads the lane without changing it, also beside a running server, and says for each segment what is in "
+        "it. Exit status 1: something is damaged.",
+    .options = options,
+    .run = run_verify};
+static const struct cli_command        dump_command = {.name = "dump",
+                                                       .arguments = "LANE-DIRECTORY",
+                                                       .min = 1,
+                                                       .max = 1,
+                                                       .summary = "shows every record of a lane",
+                                                       .description =
+                                                           "One line for each record, in order: place, whether the next "
+                                                                  "belongs to it (+), type, id, octets, and what it says.",
+                                                       .options = options,
+                                                       .run = run_dump};
+static const struct cli_command *const subs[] = {&verify_command, &dump_command, NULL};
+
+const struct cli_command spool_command = {
+    .name = "spool",
+    .summary = "checks and shows the lanes of the spool",
+    .description =
+        "A lane is a directory data/spool/lane-NN; lane-00 is written by the process that delivers, the others by "
+        "those that receive. The format is in doc/spool-format.md.",
+    .subs = subs};

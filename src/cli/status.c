@@ -1,0 +1,91 @@
+/* status.c: tacit status: the processes and what they have counted. */
+#include "cli/control_client.h"
+
+#include <stdlib.h>
+
+static void keep(json_t *row, void *arg) { *(json_t **)arg = json_incref(row); }
+
+static void print_processes(const json_t *status)
+{
+    const json_t *list = json_object_get(status, "processes"), *p;
+    size_t        i;
+
+    printf("%s%-10s  %7s  %7s  %8s%s\n", cli_colour(stdout, CLI_DIM), "PROCESS", "PID", "UP", "RESTARTS",
+           cli_colour(stdout, CLI_PLAIN));
+    json_array_foreach(list, i, p)
+    {
+        char name[32], up[16];
+
+        snprintf(name, sizeof name, "%s-%llu", control_text(p, "role"), (unsigned long long)control_u64(p, "index"));
+        control_age_text(control_u64(p, "uptime_ms"), up);
+        printf("%-10s  %7llu  %7s  %8llu\n", name, (unsigned long long)control_u64(p, "pid"), up,
+               (unsigned long long)control_u64(p, "restarts"));
+    }
+}
+
+static void print_counters(const json_t *status)
+{
+    json_t     *totals = json_object_get(status, "totals"), *value;
+    const char *name;
+
+    putchar('\n');
+    json_object_foreach(totals, name, value)
+    {
+        char words[64];
+
+        snprintf(words, sizeof words, "%s", name);
+        for (char *c = words; *c; c++)
+            if (*c == '_')
+                *c = ' ';
+        printf("%-26s %llu\n", words, (unsigned long long)json_integer_value(value));
+    }
+}
+
+static void print_replies(const json_t *status)
+{
+    json_t     *replies = json_object_get(status, "replies"), *value;
+    const char *code;
+
+    if (!json_object_size(replies))
+        return;
+    printf("\nreplies");
+    json_object_foreach(replies, code, value)
+    {
+        printf("  %s: %llu", code, (unsigned long long)json_integer_value(value));
+    }
+    putchar('\n');
+}
+
+static int run_status(struct cli *cli)
+{
+    json_t *status = NULL;
+    char    up[16];
+    int     result = control_call(cli, json_pack("{s:s}", "command", "status"), keep, &status, NULL);
+
+    if (result != CLI_OK)
+        return result;
+    if (cli_has(cli, "json")) {
+        json_dumpf(status, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else {
+        control_age_text(control_u64(status, "uptime_ms"), up);
+        printf("%s%s%s runs for %s (tacit %s)\n\n", cli_colour(stdout, CLI_BOLD), control_text(status, "hostname"),
+               cli_colour(stdout, CLI_PLAIN), up, control_text(status, "version"));
+        print_processes(status);
+        print_counters(status);
+        print_replies(status);
+    }
+    json_decref(status);
+    return CLI_OK;
+}
+
+static const struct cli_option options[] = {CLI_OPTION_CONFIG, CLI_OPTION_JSON, {0}};
+
+const struct cli_command status_command = {
+    .name = "status",
+    .summary = "shows the processes of the running server and what they have counted",
+    .description =
+        "Totals count since the server started, over all processes that it has had; the others say how it is "
+        "now. The same counters are served to Prometheus where the block metrics names an address.",
+    .options = options,
+    .run = run_status};
