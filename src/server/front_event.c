@@ -149,6 +149,8 @@ static void on_vrfy(struct front_session *s, const struct smtp_event *event, enu
 
 static void answer_data(struct front_session *s)
 {
+    s->content_began_ms = s->heard_ms = front_now_ms(s->front);
+    s->content_octets = 0;
     front_session_answer(s, &SMTP_REPLY(354, 0, 0, 0, "Send the message, end it with CRLF.CRLF"));
 }
 

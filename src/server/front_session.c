@@ -73,15 +73,11 @@ static bool takes_content(const struct front_session *s)
     return state == SMTP_SERVER_DATA || state == SMTP_SERVER_BDAT;
 }
 
-static void heard_content(struct front_session *s, bool before, size_t len)
+static void heard_content(struct front_session *s, size_t len)
 {
     if (!takes_content(s))
         return;
     s->heard_ms = front_now_ms(s->front);
-    if (!before) {
-        s->content_began_ms = s->heard_ms;
-        s->content_octets = 0;
-    }
     s->content_octets += len;
 }
 
@@ -93,12 +89,11 @@ static size_t talk(struct front_session *s, struct str in)
     s->talking = true;
     while (s->phase == PHASE_TALK && !is_waiting(s)) {
         struct smtp_event event = {0};
-        bool              content = takes_content(s);
         size_t            n = smtp_server_feed(s->smtp, str_skip(in, at), &event);
 
         at += n;
         note_reply(s);
-        heard_content(s, content, n);
+        heard_content(s, n);
         if (event.kind != SMTP_EVENT_NONE)
             front_event(s, &event);
         else if (n == 0 && (at == in.len || !send_output(s)))

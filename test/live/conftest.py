@@ -284,8 +284,15 @@ def parsed(delivered):
     return email.message_from_bytes(delivered)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.failed_call = outcome.get_result().failed
+
+
 @pytest.fixture
-def make_tacit():
+def make_tacit(request):
     """make_tacit(**settings) gives a server that is not yet started; all are stopped and their logs checked."""
     made, dirs = [], []
 
@@ -305,6 +312,9 @@ def make_tacit():
         for t in made:
             t.check_log()
     finally:
+        if getattr(request.node, "failed_call", False):
+            for t in made:
+                print(f"---- log of the server in {t.dir}\n{t.log()[-6000:]}")
         for d in dirs:
             shutil.rmtree(d, ignore_errors=True)
 

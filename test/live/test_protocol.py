@@ -43,7 +43,7 @@ def test_ehlo_lists_what_is_offered(tacit):
 def test_commands(tacit, line, reply):
     with tacit.connect() as c:
         c.helo()
-        assert c.cmd(line).startswith(reply)
+        assert c.cmd(line).replace("-", " ", 1).startswith(reply)
         assert c.cmd("NOOP").startswith("250")
 
 
