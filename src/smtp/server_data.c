@@ -23,6 +23,23 @@ static uint64_t discard_max(const struct smtp_server *s)
     return size < UINT64_MAX / 8 ? 4 * size + (1 << 20) : UINT64_MAX;
 }
 
+static void end_flood(struct smtp_server *s)
+{
+    server_end(s, &SMTP_REPLY(552, 5, 3, 4, "The message is far larger than this server takes, closing"));
+}
+
+/* Cuts *in to what may still come; false: nothing may, and the session has ended. */
+static bool flood_check(struct smtp_server *s, struct str *in)
+{
+    uint64_t room = discard_max(s) - s->content_seen;
+
+    if (!room)
+        end_flood(s);
+    else if (in->len > room)
+        in->len = (size_t)room;
+    return room > 0;
+}
+
 static const struct smtp_reply *content_verdict(const struct smtp_server *s)
 {
     static const struct smtp_reply oversize =
@@ -108,13 +125,12 @@ size_t server_content_take(struct smtp_server *s, struct str in, struct smtp_eve
 {
     struct str piece;
     size_t     taken;
-    bool       ended = smtp_content_feed(&s->content, in, &taken, &piece);
+    bool       ended;
 
+    if (!flood_check(s, &in))
+        return in.len;
+    ended = smtp_content_feed(&s->content, in, &taken, &piece);
     s->content_seen += taken;
-    if (s->content_seen > discard_max(s)) {
-        server_end(s, &SMTP_REPLY(552, 5, 3, 4, "The message is far larger than this server takes, closing"));
-        return taken;
-    }
     content_give(s, piece, event);
     if (ended)
         content_end(s, event);
@@ -179,7 +195,7 @@ void server_BDAT(struct smtp_server *s, struct str argument, struct smtp_event *
         return;
     }
     if (size > discard_max(s)) {
-        server_end(s, &SMTP_REPLY(552, 5, 3, 4, "The message is far larger than this server takes, closing"));
+        end_flood(s);
         return;
     }
     s->chunk_left = size;
@@ -251,15 +267,13 @@ size_t server_chunk_take(struct smtp_server *s, struct str in, struct smtp_event
         chunk_end(s, event);
         return 0;
     }
+    if (!s->chunk_swallowed && !flood_check(s, &piece))
+        return piece.len;
     s->chunk_left -= piece.len;
     s->chunk_ended = s->chunk_left == 0;
     if (s->chunk_swallowed)
         return piece.len;
     s->content_seen += piece.len;
-    if (s->content_seen > discard_max(s)) {
-        server_end(s, &SMTP_REPLY(552, 5, 3, 4, "The message is far larger than this server takes, closing"));
-        return piece.len;
-    }
     content_give(s, s->envelope.body == BODY_BINARYMIME ? piece : smtp_content_check(&s->content, piece), event);
     return piece.len;
 }

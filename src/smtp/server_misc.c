@@ -202,6 +202,11 @@ static bool question_parse(struct smtp_server *s, struct str argument, struct sm
         server_error(s, &SMTP_REPLY(553, 5, 6, 7, "An address outside ASCII needs SMTPUTF8"));
         return false;
     }
+    event->argument = arena_str(&s->arena, event->argument); /* the answer may take a while */
+    if (!event->argument.data) {
+        server_reply(s, &SMTP_REPLY(452, 4, 3, 1, "No memory for a further address now"));
+        return false;
+    }
     if (str_find_byte(event->argument, '@') == STR_NOT_FOUND)
         return true;
     if (!mail_address_parse(event->argument, s->utf8, &s->arena, &address, &error)) {

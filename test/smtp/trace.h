@@ -1,0 +1,32 @@
+/* trace.h: drives a server without sockets and writes down everything it does, one line each: "S: " a line of output,
+ * "E: " an event. Content is gathered over pieces, so that the trace does not depend on how the input was cut; that it
+ * does not is what the tests prove. */
+#ifndef TACIT_TEST_SMTP_TRACE_H
+#define TACIT_TEST_SMTP_TRACE_H
+
+#include "smtp/server.h"
+
+struct trace {
+    struct smtp_server *server;
+    struct buf          text;    /* what happened */
+    struct buf          content; /* not yet in `text` */
+    struct buf          output;  /* a line that is not whole yet */
+    struct smtp_reply (*answer)(void *arg, const struct smtp_event *event, size_t number); /* number: of the question */
+    void  *arg;
+    size_t questions;
+    bool   closed;
+    bool   started;
+};
+
+void trace_start(struct trace *t, const struct smtp_server_config *config, const struct smtp_reply *refusal,
+                 struct smtp_reply (*answer)(void *, const struct smtp_event *, size_t), void *arg);
+/* Feeds `in` in pieces of up to `piece` octets; each lies in memory of exactly its size, gone after the call. */
+void trace_feed(struct trace *t, struct str in, size_t piece);
+void trace_close(struct trace *t, const struct smtp_reply *reply); /* from outside */
+void trace_end(struct trace *t);                                   /* the text stays */
+void trace_done(struct trace *t);
+
+/* Bytes outside printable ASCII, and backslashes, as \xHH. */
+void trace_escape(struct str s, struct buf *out);
+
+#endif
