@@ -194,6 +194,10 @@ static void print_headers(const char *headers)
 
         if (str_ends(line, STR("\r")))
             line.len--;
+        if (str_starts(line, STR("\t"))) { /* a folded field */
+            printf("    ");
+            line = str_skip(line, 1);
+        }
         cli_print_safe(stdout, line);
         putchar('\n');
     }

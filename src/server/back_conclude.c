@@ -375,7 +375,8 @@ void attempt_command(struct attempt *a)
         break;
     }
     for (size_t i = 0; i < a->count; i++)
-        if (a->to[i].state != a->to[i].before || a->command == COMMAND_HOLD)
+        if (a->to[i].state != a->to[i].before ||
+            (a->command == COMMAND_HOLD && !recipient_state_is_final(a->to[i].state)))
             attempt_log(a, i, words[a->command]);
     put_end(a, s, &p);
 }

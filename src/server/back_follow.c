@@ -352,7 +352,7 @@ void back_orphans_remove(struct back *b)
                             .age_ms = session_ms > ORPHAN_AGE_MS ? session_ms : ORPHAN_AGE_MS};
         struct err     err;
 
-        if (b->lanes[number] && !lane_each_body(b->lanes[number]->dir, each_body, &o, &err))
+        if (b->lanes[number] && !lane_each_body(b->lanes[number]->dir, each_body, &o, &err) && err.os_error != ENOENT)
             log_notice(LOG_LEVEL_WARNING, "%s", err.text);
     }
 }
