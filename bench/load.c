@@ -62,7 +62,7 @@ static struct {
          .to = "alice@example.test"};
 
 static struct {
-    uint64_t started, accepted, refused, broken, latencies, connects;
+    uint64_t started, tags, accepted, refused, broken, latencies, connects;
 } done;
 static uint32_t      *latency_us;
 static struct session sessions[SESSIONS_MAX];
@@ -211,7 +211,7 @@ static void transaction_begin(struct session *s)
         session_write(s, "QUIT\r\n", 6);
         return;
     }
-    snprintf(s->tag, sizeof s->tag, "%s-%llu-%u", run_tag, (unsigned long long)done.started, (unsigned)(s - sessions));
+    snprintf(s->tag, sizeof s->tag, "%s-%llu-%u", run_tag, (unsigned long long)done.tags++, (unsigned)(s - sessions));
     done.started++;
     s->sent_here++;
     s->failed = false;

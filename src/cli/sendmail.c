@@ -1,8 +1,8 @@
 /* sendmail.c: the interface that programs on this machine know as sendmail.
  *
- * The message is read whole, completed (From, Date, Message-ID), and handed to the server over data/run/submit.sock.
- * All recipients or none: when the server refuses one, nothing is sent and the reply is shown, so that a caller that
- * tries again makes no duplicates. Exit statuses are those of sysexits.h. */
+ * The message is read whole, completed (From, Date; a Message-ID comes from the server), and handed to the server over
+ * data/run/submit.sock. All recipients or none: when the server refuses one, nothing is sent and the reply is shown, so
+ * that a caller that tries again makes no duplicates. Exit statuses are those of sysexits.h. */
 #include "cli/frame.h"
 
 #include "cli/address_list.h"
@@ -272,7 +272,6 @@ static int deliver(struct sending *s)
     struct sendmail_message_rules rules = {
         .sender = &s->sender,
         .full_name = cli_value(s->cli, "F"),
-        .hostname = str_from(s->config->hostname),
         .dot_ends = !cli_has(s->cli, "i"),
         .drop_bcc = cli_has(s->cli, "t"),
     };
@@ -424,9 +423,9 @@ const struct cli_command sendmail_command = {
     .max = CLI_UNLIMITED,
     .summary = "sends a message from standard input",
     .description =
-        "Reads a message with LF or CRLF line ends and hands it to the server; From, Date and Message-ID are added "
-        "where "
-        "they are missing. Addresses without a domain get the first domain of the configuration. If the server refuses "
+        "Reads a message with LF or CRLF line ends and hands it to the server. From, Date and Message-ID are added "
+        "where they are missing. Addresses without a domain get the first domain of the configuration. If the server "
+        "refuses "
         "one recipient nothing is sent.\n\n"
         "Also works when called by the name sendmail; called as mailq it lists the queue, and as newaliases it does "
         "nothing, since aliases are never out of date.\n\n"

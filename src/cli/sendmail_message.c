@@ -1,5 +1,6 @@
-/* sendmail_message.c: completing a message as a submission agent may (RFC 6409 8): From, Date and Message-ID where they
- * are missing, Bcc taken out. Everything else stays as it is; only line ends become CRLF. A CR that is not part of a
+/* sendmail_message.c: completing a message as a submission agent may (RFC 6409 8): From and Date where they are
+ * missing, Bcc taken out. A missing Message-ID is left to the server, which gives one that it knows again when a bounce
+ * quotes it. Everything else stays as it is; only line ends become CRLF. A CR that is not part of a
  * line end stays too: the server refuses it, which is better than to guess what it meant. */
 #include "cli/sendmail_message.h"
 
@@ -70,18 +71,6 @@ static void append_from(struct buf *out, const struct sendmail_message_rules *ru
     buf_append_z(out, ">\r\n");
 }
 
-static void append_message_id(struct buf *out, struct str hostname)
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    unsigned char     random[20];
-
-    io_random(random, sizeof random);
-    buf_append_z(out, "Message-ID: <");
-    for (size_t i = 0; i < sizeof random; i++)
-        buf_append_byte(out, digits[random[i] % 32]);
-    buf_printf(out, "@%.*s>\r\n", STR_ARG(hostname));
-}
-
 static bool note_list(struct sendmail_message *m, struct str body, struct err *err)
 {
     if (m->list_count == SENDMAIL_LISTS_MAX)
@@ -98,7 +87,7 @@ bool sendmail_message_make(struct sendmail_message *m, struct str input, const s
     struct mail_field  field;
     bool resent = mail_header_count(text, STR("Resent-To")) || mail_header_count(text, STR("Resent-Cc")) ||
                   mail_header_count(text, STR("Resent-Bcc"));
-    bool has_from = false, has_date = false, has_id = false;
+    bool has_from = false, has_date = false;
 
     mail_fields_init(&fields, text, MAIL_HEADER_MAX);
     while (mail_fields_next(&fields, &field)) {
@@ -114,7 +103,6 @@ bool sendmail_message_make(struct sendmail_message *m, struct str input, const s
             return false;
         has_from |= str_eq_nocase(field.name, STR("From"));
         has_date |= str_eq_nocase(field.name, STR("Date"));
-        has_id |= str_eq_nocase(field.name, STR("Message-ID"));
         if (!is_bcc || !rules->drop_bcc)
             append_crlf(&m->content, field.raw);
     }
@@ -125,8 +113,6 @@ bool sendmail_message_make(struct sendmail_message *m, struct str input, const s
         mail_date_format(now_ms, &m->content);
         buf_append_z(&m->content, "\r\n");
     }
-    if (!has_id)
-        append_message_id(&m->content, rules->hostname);
     m->header_8bit = !str_is_ascii(buf_str(&m->content));
     rest = str_skip(text, fields.at);
     if (str_starts(rest, STR("\r\n")))

@@ -19,7 +19,6 @@ struct sendmail_message {
 struct sendmail_message_rules {
     const struct mail_address *sender; /* for a From field; the null path: none is added */
     const char                *full_name;
-    struct str                 hostname; /* for a Message-ID */
     bool                       dot_ends; /* a line "." ends the message */
     bool                       drop_bcc;
 };

@@ -24,8 +24,8 @@
 
 enum {
     KILL_AFTER_MS = 5000,    /* behind the grace time */
-    CRASH_WINDOW_MS = 10000, /* 3 ends in it are a crash loop */
-    CRASH_ENDS = 3,
+    CRASH_WINDOW_MS = 10000, /* CRASH_ENDS ends in it are a crash loop */
+    CRASH_ENDS = 6,
     PAUSE_MAX_S = 30,
     START_ENDS_MAX = 8,       /* of one process before the server was ready once: the start has failed */
     RELOAD_KEEPER_MS = 30000, /* a new keeper that is not ready by then is given up, and the reload with it */

@@ -82,14 +82,14 @@ static void process_free(struct process *p)
 /* How long to wait before it starts again: nothing, unless it ends over and over. */
 static unsigned next_pause_s(struct process *p, uint64_t now_ms)
 {
-    uint64_t lived_ms = now_ms - p->started_ms, first_of_three_ms;
+    uint64_t lived_ms = now_ms - p->started_ms, first_end_ms;
     unsigned pause_s;
 
     p->ends_ms[p->ends++ % CRASH_ENDS] = now_ms;
-    first_of_three_ms = p->ends_ms[p->ends % CRASH_ENDS];
+    first_end_ms = p->ends_ms[p->ends % CRASH_ENDS];
     if (p->pauses > 0 && lived_ms >= CRASH_WINDOW_MS)
         p->pauses = 0;
-    else if (p->pauses > 0 || (p->ends >= CRASH_ENDS && now_ms - first_of_three_ms <= CRASH_WINDOW_MS))
+    else if (p->pauses > 0 || (p->ends >= CRASH_ENDS && now_ms - first_end_ms <= CRASH_WINDOW_MS))
         p->pauses++;
     if (p->pauses == 0)
         return 0;

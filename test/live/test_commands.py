@@ -137,7 +137,7 @@ def test_json_log(make_tacit):
     t = make_tacit(extra_global='log = "json"').start()
     t.user("add", "alice@example.test")
     with t.connect() as c:
-        c.helo('evil" kind="forged')
+        c.helo('evil"kind="forged')
         c.helo()
         c.message("s@elsewhere.example", ["alice@example.test"])
         c.cmd("QUIT")

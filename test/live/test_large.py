@@ -43,6 +43,8 @@ def test_50_mib_messages(make_tacit):
 
     def send():
         with smtplib.SMTP("127.0.0.1", t.mx, "client.example", timeout=120) as s:
+            s.ehlo()
+            s.ehlo()
             s.mail("s@elsewhere.example")
             s.rcpt("alice@example.test")
             results.append(s.data(body)[0])

@@ -333,7 +333,7 @@ static void a_crash_loop_slows_down(void **state)
     write_config("mx.example.test", "", 0);
     start_server();
     wait_ready();
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 6; i++) {
         while (find("back", pids) == 0)
             usleep(1000);
         kill(pids[0], SIGKILL);
