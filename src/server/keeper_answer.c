@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { BOUNCE_IDS_MAX = 64, MEMBER_MAX = 400 };
+enum { BOUNCE_IDS_MAX = 64 };
 
 /* ---- hosted domains ---- */
 
@@ -125,17 +125,20 @@ static bool tell_members(const struct directory_entry *list, struct arena *arena
     return fits;
 }
 
-static bool may_see_members(const struct keeper *k, const struct ask *ask, const struct directory_entry *list,
-                            struct arena *arena)
+static bool may_see_members(const struct ask *ask, const struct directory_entry *list, struct arena *arena)
 {
     struct mail_address owner;
 
-    (void)k;
-    if (list->kind != ENTRY_LIST || list->disabled || !list->target_count)
-        return false;
     return list->show_members ||
            (ask->class == CLASS_SUBMITTER && list->owner.len &&
             mail_address_parse(list->owner, true, arena, &owner, NULL) && mail_address_eq(&owner, &ask->sender));
+}
+
+/* Of a list whose members this asker may not see EXPN says nothing, not even that it is one. */
+static void tell_list(const struct ask *ask, const struct directory_entry *list, struct arena *arena,
+                      struct answer *answer)
+{
+    answer->told = may_see_members(ask, list, arena) && tell_members(list, arena, answer) ? TOLD_LIST : TOLD_NOTHING;
 }
 
 static enum keeper_verdict look_up(struct keeper *k, const struct ask *ask, const struct mail_address *address,
@@ -157,8 +160,8 @@ static enum keeper_verdict look_up(struct keeper *k, const struct ask *ask, cons
         break;
     }
     tell_entry(ret_entry, address, domain->expansion.separator, arena, answer);
-    if (ask->kind == ASK_EXPN && may_see_members(k, ask, ret_entry, arena) && tell_members(ret_entry, arena, answer))
-        answer->told = TOLD_LIST;
+    if (ask->kind == ASK_EXPN && ret_entry->kind == ENTRY_LIST && !ret_entry->disabled)
+        tell_list(ask, ret_entry, arena, answer);
     return KEEPER_ANSWERED;
 }
 
