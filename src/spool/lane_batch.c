@@ -49,7 +49,7 @@ static bool fill(struct lane_writer *w, const struct lane_run *run, const char *
     lane_name_write(to, LANE_NAME_SEGMENT, run->head.seq);
     lane_head_encode(page, &run->head);
     if (write_records(w, file->fd, run, data, page, err)) {
-        if (spool_sys->renameat(w->dirfd, from, w->dirfd, to) == 0) {
+        if (spool_rename(w->dirfd, from, to) == 0) {
             if (spool_sync(w->dirfd) == 0)
                 return true;
             return err_set_os(err, errno, "spool %s", w->dir);
@@ -96,7 +96,7 @@ static bool cut_end(struct lane_writer *w, struct err *err)
     fd = spool_open(w->dirfd, name, O_RDWR);
     if (fd < 0 && errno == ENOENT)
         return true;
-    ok = fd >= 0 && spool_sys->fstat(fd, &st) == 0;
+    ok = fd >= 0 && spool_stat(fd, &st) == 0;
     if (ok && st.st_size > (off_t)w->committed.offset)
         ok = spool_truncate(fd, w->committed.offset) == 0;
     ok = ok && spool_sync(fd) == 0;

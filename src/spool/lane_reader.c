@@ -105,7 +105,7 @@ static bool refresh(struct lane_reader *r, struct err *err)
 {
     struct stat st;
 
-    if (spool_sys->fstat(r->fd, &st) != 0)
+    if (spool_stat(r->fd, &st) != 0)
         return err_set_os(err, errno, "spool %s: segment %016llx", r->dir, (unsigned long long)r->place.seq);
     r->size = (uint64_t)st.st_size < UINT32_MAX ? (uint64_t)st.st_size : UINT32_MAX;
     window_drop(r);
@@ -144,7 +144,8 @@ static enum check record_check(struct lane_reader *r, uint32_t at, uint64_t limi
     return CHECK_WHOLE;
 }
 
-/* Whether a whole group (or a single record) begins at `at`; *ret_end: behind it. */
+/* Whether a whole group (or a single record) begins at `at`; *ret_end: behind it, or, when it is not whole, where the
+ * record stands that is not. */
 static enum check group_check(struct lane_reader *r, uint32_t at, uint64_t limit, bool may_continue, uint32_t *ret_end,
                               struct err *err)
 {
@@ -154,6 +155,7 @@ static enum check group_check(struct lane_reader *r, uint32_t at, uint64_t limit
     do {
         enum check c = record_check(r, at, limit, &head, &payload, err);
 
+        *ret_end = at;
         if (c != CHECK_WHOLE)
             return c;
         if (!may_continue && (head.flags & LANE_CONTINUES))
@@ -329,8 +331,8 @@ static bool is_current(const struct lane_reader *r)
     struct stat ours, theirs;
 
     lane_name_write(name, LANE_NAME_SEGMENT, r->place.seq);
-    return spool_sys->fstatat(r->dirfd, name, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
-           spool_sys->fstat(r->fd, &ours) == 0 && ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+    return spool_sys->fstatat(r->dirfd, name, &theirs, AT_SYMLINK_NOFOLLOW) == 0 && spool_stat(r->fd, &ours) == 0 &&
+           ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
 static enum lane_read report(struct lane_reader *r, uint32_t to, bool confirmed, struct err *err)
@@ -381,13 +383,15 @@ static enum lane_read take(struct lane_reader *r, const struct lane_record_head 
 static enum lane_read judge(struct lane_reader *r, uint64_t limit, bool firm, struct err *err)
 {
     struct found f = {0};
-    uint32_t     end;
+    uint32_t     end = r->place.offset;
+    uint64_t     whole = limit < r->size ? limit : r->size;
 
     if (r->place.offset >= limit)
         return LANE_READ_END;
     if (!firm && r->searched_at == r->place.offset && r->searched_size == r->size)
         return LANE_READ_END;
-    if (search(r, r->place.offset + LANE_RECORD_ALIGN, limit < r->size ? limit : r->size, &f, err) == CHECK_FAILED)
+    if (group_check(r, r->place.offset, whole, r->resumed, &end, err) == CHECK_FAILED ||
+        search(r, end + LANE_RECORD_ALIGN, whole, &f, err) == CHECK_FAILED)
         return LANE_READ_FAILED;
     if (f.at == 0 && f.rest == 0 && !firm) {
         r->searched_at = r->place.offset;
@@ -396,7 +400,7 @@ static enum lane_read judge(struct lane_reader *r, uint64_t limit, bool firm, st
     }
     if (!refresh(r, err))
         return LANE_READ_FAILED;
-    switch (group_check(r, r->place.offset, limit < r->size ? limit : r->size, r->resumed, &end, err)) {
+    switch (group_check(r, r->place.offset, whole, r->resumed, &end, err)) {
     case CHECK_WHOLE:
         return LANE_READ_RECORD;
     case CHECK_FAILED:

@@ -33,7 +33,7 @@ static bool is_reusable(int dirfd, const char *dir, uint64_t seq)
 
     if (fd < 0)
         return false;
-    ok = state == LANE_HEAD_WHOLE && !(head.flags & LANE_SEGMENT_LARGE) && spool_sys->fstat(fd, &st) == 0 &&
+    ok = state == LANE_HEAD_WHOLE && !(head.flags & LANE_SEGMENT_LARGE) && spool_stat(fd, &st) == 0 &&
          st.st_size >= (off_t)head.size;
     spool_close(fd);
     return ok;
@@ -50,7 +50,7 @@ static bool release(int dirfd, const char *dir, uint64_t seq, const struct lane_
         return remove_file(dirfd, dir, LANE_NAME_SEGMENT, seq, err);
     lane_name_write(from, LANE_NAME_SEGMENT, seq);
     lane_name_write(to, LANE_NAME_SPARE, seq);
-    if (spool_sys->renameat(dirfd, from, dirfd, to) != 0)
+    if (spool_rename(dirfd, from, to) != 0)
         return errno == ENOENT || err_set_os(err, errno, "spool %s/%s", dir, from);
     for (size_t i = 0; i < spare_count && i + SPARES <= spare_count; i++)
         if (!remove_file(dirfd, dir, LANE_NAME_SPARE, spares[i], err))

@@ -28,7 +28,7 @@ bool lane_free_space(const struct lane_writer *w, uint64_t *ret_octets, struct e
     struct statvfs st;
     uint64_t       free_octets;
 
-    if (spool_sys->fstatvfs(w->dirfd, &st) != 0)
+    if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
     free_octets = (uint64_t)st.f_bavail * st.f_frsize;
     *ret_octets = free_octets > w->reserve ? free_octets - w->reserve : 0;
@@ -40,7 +40,7 @@ bool lane_plan(struct lane_writer *w, struct err *err)
     struct statvfs st;
     uint64_t       total, free_octets = 0, size = w->wanted, least = w->wanted;
 
-    if (spool_sys->fstatvfs(w->dirfd, &st) != 0)
+    if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
     if (!lane_free_space(w, &free_octets, err))
         return false;
@@ -138,7 +138,7 @@ static bool find_released(struct lane_writer *w, uint32_t size, struct lane_spar
         s.fd = spool_open(w->dirfd, name, O_RDWR);
         if (s.fd < 0)
             continue;
-        found = spool_sys->fstat(s.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)size &&
+        found = spool_stat(s.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)size &&
                 st.st_size / 2 <= (off_t)size;
         if (found) {
             *ret_spare = s;

@@ -277,7 +277,7 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
 
     if (!take_lock(w, err))
         return false;
-    if (spool_sys->fstatvfs(w->dirfd, &st) != 0)
+    if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
     w->reserve = (uint64_t)st.f_blocks * st.f_frsize / 10;
     if (w->reserve > LANE_RESERVE_MAX)

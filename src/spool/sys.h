@@ -48,6 +48,9 @@ int     spool_allocate(int fd, uint64_t len); /* success too where the file syst
 int     spool_truncate(int fd, uint64_t len);
 int     spool_sync_data(int fd);
 int     spool_sync(int fd);
-int     spool_unlink(int dirfd, const char *name);
+int     spool_rename(int dirfd, const char *from, const char *to); /* within the directory */
+int     spool_unlink(int dirfd, const char *name);                 /* success too where nothing is there */
+int     spool_stat(int fd, struct stat *st);
+int     spool_stat_space(int fd, struct statvfs *st);
 
 #endif

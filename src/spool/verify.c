@@ -145,8 +145,7 @@ static bool body_check(struct verify *v, const struct lane_record *record, struc
         return err_set_os(err, errno, "spool %s/body/%.*s", v->dir, STR_ARG(ref.name));
     if (fd < 0)
         body_found(v, VERIFY_BODY_MISSING, ref.name);
-    else if (spool_sys->fstat(fd, &st) != 0 || (uint64_t)st.st_size != ref.size ||
-             (v->contents && !same_content(fd, &ref)))
+    else if (spool_stat(fd, &st) != 0 || (uint64_t)st.st_size != ref.size || (v->contents && !same_content(fd, &ref)))
         body_found(v, VERIFY_BODY_DIFFERS, ref.name);
     spool_close(fd);
     return true;
