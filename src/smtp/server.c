@@ -430,7 +430,7 @@ void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply)
     case SMTP_EVENT_RESET:
     case SMTP_EVENT_HELO:
     case SMTP_EVENT_CLOSE:
-        assert(!"a question");
+        assert(false); /* tells, and asks nothing */
     }
 }
 

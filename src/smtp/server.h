@@ -29,7 +29,8 @@
 struct smtp_server_limits {
     uint64_t message_size;     /* octets; announced by SIZE */
     uint32_t recipients;       /* of one transaction, at least 100; further ones get 452 4.5.3 */
-    uint32_t errors;           /* replies 5xx to bad commands and syntax before 421 4.7.0 and close (never counts RCPT refusals of existence) */
+    uint32_t errors;           /* replies 5xx to bad commands and syntax; the next one is 421 4.7.0 and close (answers to
+                                  questions never count) */
     uint32_t commands;         /* per session, then 421 4.7.0 */
     uint32_t transactions;     /* per session, then 421 4.7.0 */
     uint32_t idle_commands;    /* NOOP, RSET, VRFY, EXPN, HELP in a row without a MAIL accepted, then 421 4.7.0 */
@@ -79,21 +80,25 @@ struct smtp_event {
     struct smtp_xclient        xclient;
 };
 
-/* What one command was answered, for the log and the counters: read after each feed or answer. */
-struct smtp_server; /* about 600 octets; a READY session holds no more than that and its line buffer's first bytes */
+/* About 750 octets. An idle session holds that, its client's name, the start of a line that has not ended, and a few
+ * hundred octets for replies. */
+struct smtp_server;
 
 /* NULL: no memory. `config` is borrowed for the life of the session. */
 struct smtp_server *smtp_server_new(const struct smtp_server_config *config);
 void                smtp_server_free(struct smtp_server *s);
 
-/* Queues the greeting: 220, or a refusal (421, 554 ...) after which only QUIT is answered and the session closes. */
+/* Queues the greeting: 220, or a refusal, sent as it is: after 421 the session closes at once; after another (554) QUIT
+ * is answered and everything else gets 503 (RFC 5321 3.1). */
 void smtp_server_start(struct smtp_server *s, const struct smtp_reply *refusal /* or NULL */);
 
-/* Takes up to in.len octets and returns how many; *ret_event says what happened. Call again with the rest until it
- * returns 0 with SMTP_EVENT_NONE or a question. Returned borrowed data is valid until the next call. */
+/* Takes up to in.len octets and returns how many; *ret_event says what happened. Call again with the rest, even an
+ * empty one, until it returns 0 with SMTP_EVENT_NONE or a question. CONTENT is valid until the next call; what the
+ * other events point at lies in the arena. */
 size_t smtp_server_feed(struct smtp_server *s, struct str in, struct smtp_event *ret_event);
 
-/* Answers the pending question (asserts that there is one). */
+/* Answers the pending question (asserts that there is one; smtp_server_close takes it back). 421 ends the session. A
+ * negative answer to DATA, where input came behind it without waiting, does so too: that input may be content. */
 void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply);
 bool smtp_server_is_asking(const struct smtp_server *s);
 
@@ -105,8 +110,9 @@ void       smtp_server_sent(struct smtp_server *s, size_t len);
  * A transaction under way is given up: the next feed returns RESET, then CLOSE. */
 void smtp_server_close(struct smtp_server *s, const struct smtp_reply *reply);
 
-/* The current transaction: its sender and recipients as accepted so far; origin.helo and origin.protocol are the
- * session's own and always valid. The caller may fill the rest of origin. */
+/* The current transaction: its sender and recipients as accepted so far, until the first feed after RESET or after the
+ * answer to MESSAGE. origin.helo and origin.protocol are the session's own and always valid; the rest of origin is the
+ * caller's, stays as it is, and must not point into the arena. */
 struct envelope *smtp_server_envelope(struct smtp_server *s);
 /* The arena that ends with the transaction. */
 struct arena *smtp_server_arena(struct smtp_server *s);
@@ -121,7 +127,7 @@ enum smtp_server_state smtp_server_state(const struct smtp_server *s);
 struct smtp_server_facts {
     uint32_t   commands, errors, transactions;
     uint16_t   last_code;  /* of the newest reply; 0: none yet */
-    struct str last_reply; /* its first line without CRLF; valid until the next call */
+    struct str last_reply; /* up to 96 octets of its first line, without CRLF; valid until the next call */
     struct str last_command; /* up to 40 printable octets of the newest command line */
 };
 struct smtp_server_facts smtp_server_facts(const struct smtp_server *s);
