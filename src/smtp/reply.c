@@ -38,15 +38,23 @@ static size_t fold_at(struct str text, size_t room, bool utf8)
     return at;
 }
 
+static bool byte_is_plain(char c) { return c >= ' ' && c <= '~'; }
+
 static void text_append(struct str text, bool utf8, struct buf *out)
 {
     while (text.len) {
-        size_t len = utf8 ? character_len(text) : 1;
+        size_t len = 0;
 
-        if (len > 1)
+        while (len < text.len && byte_is_plain(text.data[len]))
+            len++;
+        if (!len && utf8)
+            len = character_len(text);
+        if (len > 1 || (len == 1 && byte_is_plain(text.data[0]))) {
             buf_append(out, str_part(text, 0, len));
-        else
-            buf_append_byte(out, text.data[0] < ' ' || text.data[0] == 127 ? '?' : text.data[0]);
+        } else {
+            buf_append_byte(out, '?');
+            len = 1;
+        }
         text = str_skip(text, len);
     }
 }

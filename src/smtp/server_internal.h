@@ -12,7 +12,7 @@ enum {
     SERVER_OUTPUT_PAUSE = 8 << 10,  /* octets of output that wait: no further input is taken */
     SERVER_OUTPUT_MAX = 512 << 10,  /* ceiling; only a large EXPN reply comes near */
     SERVER_HELO_MAX = 255,
-    SERVER_CHUNK = 1024, /* of the arena, octets */
+    SERVER_CHUNK = 3072, /* of the arena, octets: a message with a few recipients fits in one */
 };
 
 struct smtp_server {
