@@ -289,6 +289,8 @@ static enum lane_read enter(struct lane_reader *r, struct err *err)
             return LANE_READ_FAILED;
         }
         r->head_ok = state != LANE_HEAD_DAMAGED;
+        if (r->place.offset <= LANE_PAGE)
+            r->resumed = false;
         if (state != LANE_HEAD_WHOLE && r->place.offset < LANE_PAGE) {
             r->damage = (struct lane_damage){
                 {seq, 0}, r->head_ok ? LANE_PAGE : (uint32_t)r->size, .head = true, .confirmed = true};
@@ -298,8 +300,6 @@ static enum lane_read enter(struct lane_reader *r, struct err *err)
         r->place.offset = (uint32_t)lane_round_up(r->place.offset, LANE_RECORD_ALIGN);
         if (r->place.offset < LANE_PAGE && r->head_ok)
             r->place.offset = LANE_PAGE;
-        if (r->place.offset == LANE_PAGE)
-            r->resumed = false;
         return LANE_READ_RECORD;
     }
 }
