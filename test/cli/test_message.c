@@ -101,7 +101,7 @@ static void test_messages(void **state)
 /* The server gives the Message-ID, so that it knows it again; the null sender has no name to give. */
 static void test_what_is_not_added(void **state)
 {
-    struct sendmail_message_rules rules = {.sender = &(struct mail_address){0}};
+    struct sendmail_message_rules rules = {.sender = &(struct mail_address){STR_NONE, STR_NONE, false}};
     struct sendmail_message       m;
 
     (void)state;
