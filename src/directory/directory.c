@@ -170,7 +170,8 @@ static bool name_check(const struct directory_entry *entry, struct arena *arena)
     struct mail_address name = {.local = entry->local, .domain = entry->domain}, again;
     struct str          text = mail_address_text(&name, arena);
 
-    return entry->local.len && text.data && mail_address_parse(text, true, arena, &again, NULL) && mail_address_eq(&name, &again);
+    return entry->local.len && text.data && mail_address_parse(text, true, arena, &again, NULL) &&
+           mail_address_eq(&name, &again);
 }
 
 static const char *entry_fault(const struct directory_entry *e, struct arena *arena)

@@ -63,7 +63,7 @@ bool directory_update(struct directory *d, const struct directory_entry *entry, 
 bool directory_remove(struct directory *d, struct str local, struct str domain, struct err *err);
 /* All of `domain`, or of every domain if it is empty, in order of domain and key; stops and returns true early when
  * `each` returns false. The entry is valid during the call only; `each` must not change the directory. */
-bool directory_each(struct directory *d, struct str domain,
+bool directory_each(struct directory *d, struct str                                     domain,
                     bool (*each)(const struct directory_entry *entry, void *arg), void *arg, struct err *err);
 
 /* The entry with exactly this key, without tags, catch-all and implied mailboxes: for those who change it. */
