@@ -89,6 +89,7 @@ static struct front *front_new(struct role_context *c)
     list_init(&f->sessions);
     list_init(&f->ask_order);
     list_init(&f->holders);
+    list_init(&f->starved);
     list_init(&f->pending);
     list_init(&f->free_messages);
     for (size_t i = 0; i < FRONT_WHEEL; i++)
@@ -119,6 +120,16 @@ static void grace_over(void *arg)
     }
 }
 
+static void round_ended(void *arg)
+{
+    struct front *f = arg;
+
+    if (f->drained)
+        return;
+    front_message_wake(f);
+    front_store_round(f);
+}
+
 static bool front_start(struct role_context *c, struct err *err)
 {
     const struct lane_options options = {c->config->spool.segment, c->config->spool.reserve};
@@ -144,7 +155,7 @@ static bool front_start(struct role_context *c, struct err *err)
     count_set(COUNTER_sessions_open, 0);
     f->tick_ms = front_now_ms(f) / FRONT_TICK_MS * FRONT_TICK_MS;
     io_timer_start(f->tick, FRONT_TICK_MS, FRONT_TICK_MS);
-    io_loop_on_round(f->loop, front_store_round, f);
+    io_loop_on_round(f->loop, round_ended, f);
     return true;
 }
 

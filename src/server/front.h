@@ -63,8 +63,9 @@ enum front_message_step { MESSAGE_GATHERING, MESSAGE_CHECKING, MESSAGE_STORING, 
 enum front_work { WORK_WRITE, WORK_FINISH, WORK_ABORT };
 
 struct front_message {
-    struct list             link;   /* in front.pending or a batch; or in front.free_messages */
-    struct list             holder; /* in front.holders while it holds content in memory */
+    struct list             link;    /* in front.pending or a batch; or in front.free_messages */
+    struct list             holder;  /* in front.holders while it holds content in memory */
+    struct list             starved; /* in front.starved while its session waits for memory */
     struct front           *front;
     struct front_session   *session; /* NULL: given up while a work thread was busy with it */
     enum front_message_step step;
@@ -122,6 +123,7 @@ struct front_session {
     uint64_t                     deadline_ms, slot_ms;             /* when it is over; when the clock looks at it */
     uint64_t                     began_ms, heard_ms;               /* heard: the last command or piece of content */
     uint64_t                     content_began_ms, content_octets; /* of the message that is being sent to us */
+    uint64_t                     stalled_ms;                       /* since when we make it wait; 0: we do not */
     uint64_t                     client_key;
     size_t                       output_seen;
     uint32_t                     messages;
@@ -161,9 +163,10 @@ struct front {
     struct lane_writer      *lane;
     struct str               lane_dir;
     struct message_id_source ids;
-    struct list              holders, pending, free_messages;
+    struct list              holders, starved, pending, free_messages;
     size_t                   free_count;
     uint64_t                 memory;      /* octets of content held */
+    bool                     is_short;    /* of memory: no content is taken until enough has been written to files */
     unsigned                 working;     /* messages that a work thread has, and segments it prepares */
     pthread_mutex_t          create_lock; /* body files are created one at a time */
     struct front_batch      *batch;       /* being written; NULL: none */
@@ -213,7 +216,9 @@ void front_event_told(struct front_session *s, const struct ask *ask, const stru
 /* front_message.c */
 struct front_message *front_message_new(struct front_session *s, enum client_class class); /* NULL: no memory */
 void                  front_message_content(struct front_message *m, struct str piece);
-bool                  front_message_is_stalled(const struct front_message *m);
+/* No content can be taken now; front_session_resume follows. */
+bool                  front_message_is_stalled(struct front_message *m);
+void                  front_message_wake(struct front *f); /* goes on with who was starved, if there is memory again */
 /* Makes the prefix, once recipients and header are known. */
 bool                  front_message_prefix(struct front_message *m);
 void                  front_message_work(struct front_message *m, enum front_work work);
@@ -224,7 +229,7 @@ void                  front_message_free(struct front_message *m);         /* al
 void front_store(struct front_message *m); /* MESSAGE was asked */
 void front_store_told(struct front_message *m, bool answers_ours, bool failed);
 void front_store_worked(struct front_message *m); /* a work thread has finished with it, in STORING */
-void front_store_round(void *front);              /* begins a batch if there is something to commit */
+void front_store_round(struct front *f);          /* begins a batch if there is something to commit */
 void front_store_committed(struct front *f);      /* tells back */
 
 /* front_ask.c */

@@ -1,10 +1,11 @@
 /* front_message.c: one message from MAIL to its record or its end.
  *
- * Small content gathers in memory. Content above `limits.inline_body`, and any content once the front holds more than
- * `limits.memory`, is written to a body file in pieces by work threads: while one piece is being written the next one
- * gathers, and a session whose next piece is full as well waits. Beyond the ceiling a session holds at most what it
- * reads in one turn, and clients that send slowly are relieved of what they hold, the oldest first, so that they cannot
- * keep the memory from others.
+ * Small content gathers in memory. Content above `limits.inline_body` is written to a body file in pieces by work
+ * threads: while one piece is being written the next one gathers, and a session whose next piece is full as well waits.
+ *
+ * Once the front holds more than `limits.memory` it takes no content at all, from nobody, until what the sessions hold,
+ * the oldest first, has gone to body files and a quarter of the memory is free again. So clients that send slowly
+ * cannot keep the memory from others, and the ceiling is passed by no more than one read.
  *
  * The fields that we put in front lie in a buffer of their own: the record and the body file take them as a separate
  * part, so content is never moved to make room. */
@@ -35,18 +36,18 @@ static struct front_message *take_free(struct front *f)
         buf_init(&m->prefix, PREFIX_MAX);
         list_init(&m->link);
         list_init(&m->holder);
+        list_init(&m->starved);
         return m;
     }
     m = LIST_ITEM(link, struct front_message, link);
     list_remove(link);
     f->free_count--;
-    fresh.link = m->link;
-    fresh.holder = m->holder;
     fresh.prefix = m->prefix;
     fresh.content = m->content;
     *m = fresh;
     list_init(&m->link);
     list_init(&m->holder);
+    list_init(&m->starved);
     buf_clear(&m->prefix);
     return m;
 }
@@ -90,8 +91,6 @@ static void account(struct front_message *m)
     }
 }
 
-static bool is_short_of_memory(const struct front *f) { return f->memory > f->config->limits.memory; }
-
 static void relieve(struct front *f)
 {
     for (struct list *link = f->holders.next, *next = link->next; link != &f->holders && f->working < RELIEF_WORKS;
@@ -100,6 +99,42 @@ static void relieve(struct front *f)
 
         if (m->step == MESSAGE_GATHERING && !m->working)
             front_message_work(m, WORK_WRITE);
+    }
+}
+
+static void starve(struct front_message *m)
+{
+    if (list_is_empty(&m->starved))
+        list_push(&m->front->starved, &m->starved);
+}
+
+static void became_short(struct front *f)
+{
+    f->is_short = true;
+    LIST_EACH (link, &f->sessions) {
+        struct front_session *s = LIST_ITEM(link, struct front_session, link);
+
+        if (s->stream && s->message && front_message_is_stalled(s->message))
+            io_stream_read(s->stream, false);
+    }
+}
+
+void front_message_wake(struct front *f)
+{
+    uint64_t    most = f->config->limits.memory;
+    struct list now, *link;
+
+    if (!f->is_short || f->memory > most - most / 4)
+        return;
+    f->is_short = false;
+    list_init(&now);
+    while ((link = list_first(&f->starved))) {
+        list_remove(link);
+        list_push(&now, link);
+    }
+    while ((link = list_first(&now))) {
+        list_remove(link);
+        front_session_resume(LIST_ITEM(link, struct front_message, starved)->session);
     }
 }
 
@@ -113,14 +148,16 @@ void front_message_drop_content(struct front_message *m)
 
 static size_t piece_size(const struct front_message *m)
 {
-    const struct front *f = m->front;
-
-    return is_short_of_memory(f) ? 1 : m->external ? FRONT_PIECE : f->config->limits.inline_body;
+    return m->external ? FRONT_PIECE : m->front->config->limits.inline_body;
 }
 
-bool front_message_is_stalled(const struct front_message *m)
+bool front_message_is_stalled(struct front_message *m)
 {
-    return m->step == MESSAGE_GATHERING && m->working && m->content.len >= piece_size(m);
+    if (m->step != MESSAGE_GATHERING || !m->takes_content)
+        return false;
+    if (m->front->is_short)
+        starve(m);
+    return m->front->is_short || (m->working && m->content.len >= piece_size(m));
 }
 
 static void fail(struct front_message *m, int os_error)
@@ -149,7 +186,9 @@ void front_message_content(struct front_message *m, struct str piece)
     account(m);
     if (!m->working && m->content.len >= piece_size(m))
         front_message_work(m, WORK_WRITE);
-    if (is_short_of_memory(m->front))
+    if (!m->front->is_short && m->front->memory > m->front->config->limits.memory)
+        became_short(m->front);
+    if (m->front->is_short)
         relieve(m->front);
 }
 
@@ -227,7 +266,7 @@ static void work_done(void *arg)
         front_store_worked(m);
     else if (m->step == MESSAGE_GATHERING)
         front_session_resume(m->session);
-    if (is_short_of_memory(f))
+    if (f->is_short)
         relieve(f);
     front_may_be_drained(f);
 }
@@ -270,6 +309,7 @@ void front_message_free(struct front_message *m)
         m->session->message = NULL;
     m->session = NULL;
     front_message_drop_content(m);
+    list_remove(&m->starved);
     if (m->working)
         return; /* work_done comes back here */
     if (m->body || m->body_finished) {

@@ -60,10 +60,15 @@ static bool send_output(struct front_session *s)
 
 /* ---- input ---- */
 
+/* For us, not for its client. */
+static bool is_stalled(const struct front_session *s)
+{
+    return smtp_server_is_asking(s->smtp) || (s->message && front_message_is_stalled(s->message));
+}
+
 static bool is_waiting(const struct front_session *s)
 {
-    return smtp_server_is_asking(s->smtp) || (s->message && front_message_is_stalled(s->message)) ||
-           io_stream_unsent(s->stream) > FRONT_UNSENT_MAX;
+    return is_stalled(s) || io_stream_unsent(s->stream) > FRONT_UNSENT_MAX;
 }
 
 static bool takes_content(const struct front_session *s)
@@ -149,8 +154,8 @@ static uint64_t deadline(const struct front_session *s)
     const struct config_timeouts *t = &s->front->config->timeouts;
     uint64_t                      life_ms = s->front->config->limits.session_time, end, when;
 
-    /* What we wait for ourselves has its own limits; a client that does not read is none of it. */
-    if (smtp_server_is_asking(s->smtp) || (s->message && front_message_is_stalled(s->message)))
+    /* What we make it wait for has limits of its own. */
+    if (s->stalled_ms)
         return UINT64_MAX;
     if (takes_content(s)) {
         when = s->heard_ms + t->data;
@@ -179,6 +184,21 @@ void front_session_due(struct front_session *s)
     }
 }
 
+/* The time that it waits for us is not the client's. */
+static void note_stall(struct front_session *s)
+{
+    uint64_t now_ms = front_now_ms(s->front);
+
+    if (is_stalled(s)) {
+        if (!s->stalled_ms)
+            s->stalled_ms = now_ms;
+    } else if (s->stalled_ms) {
+        s->content_began_ms += now_ms - s->stalled_ms;
+        s->heard_ms = now_ms;
+        s->stalled_ms = 0;
+    }
+}
+
 /* ---- the end ---- */
 
 /* After every turn. */
@@ -198,6 +218,7 @@ static void settle(struct front_session *s)
         front_session_end(s, &FRONT_SHUTDOWN, "shutdown");
         return;
     }
+    note_stall(s);
     io_stream_read(s->stream, s->input.len == 0 && !is_waiting(s));
     front_clock_set(s, deadline(s));
 }

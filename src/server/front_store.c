@@ -162,9 +162,8 @@ static void batch_done(void *arg)
     front_may_be_drained(f);
 }
 
-void front_store_round(void *front)
+void front_store_round(struct front *f)
 {
-    struct front       *f = front;
     struct front_batch *b;
     struct list        *link;
 
