@@ -9,8 +9,9 @@
  * of a transaction that has ended stays until its RESET was told and read, and commands need not care.
  *
  * Rejected: a queue of events (there is never more than one of each kind); a buffer for all input, as most servers have
- * (the caller has one anyway, and 20,000 idle sessions must be cheap); answering a line at its bare LF (two readings of
- * one input are what smuggling lives on). */
+ * (the caller has one anyway, and 20,000 idle sessions must be cheap); waiting for a CRLF behind a bare LF (who types
+ * through a tool that sends LF alone would see nothing but silence): an LF ends a line, and one that came without its
+ * CR is refused, never obeyed. */
 #include "smtp/server_internal.h"
 
 #include <assert.h>
@@ -279,31 +280,25 @@ static void command_do(struct smtp_server *s, struct str line, struct smtp_event
         verb->act(s, argument, event);
 }
 
-/* Length of the line at the start of `in` with its CRLF; 0: it does not end here. */
-static size_t line_end(const struct smtp_server *s, struct str in)
+/* Length of the line at the start of `in` with its LF; 0: it does not end here. */
+static size_t line_end(struct str in)
 {
-    bool   cr = s->line_cr;
-    size_t at = 0;
+    size_t lf = str_find_byte(in, '\n');
 
-    while (at < in.len) {
-        size_t next = str_find_byte(str_skip(in, at), '\n');
-
-        if (next == STR_NOT_FOUND)
-            return 0;
-        at += next + 1;
-        if (at >= 2 ? in.data[at - 2] == '\r' : cr)
-            return at;
-    }
-    return 0;
+    return lf == STR_NOT_FOUND ? 0 : lf + 1;
 }
 
+/* `line` with its line end. */
 static void line_do(struct smtp_server *s, struct str line, bool too_long, struct smtp_event *event)
 {
+    bool whole = str_ends(line, STR("\r\n"));
+
+    line.len -= whole ? 2 : 1;
     s->commands++;
     command_note(s, line);
     s->utf8 = false;
-    if (too_long || str_find_byte(line, '\0') != STR_NOT_FOUND || str_find_byte(line, '\r') != STR_NOT_FOUND ||
-        str_find_byte(line, '\n') != STR_NOT_FOUND) {
+    if (too_long || !whole || str_find_byte(line, '\0') != STR_NOT_FOUND ||
+        str_find_byte(line, '\r') != STR_NOT_FOUND) {
         if (!limits_are_met(s, NULL))
             server_error(s, too_long ? &SMTP_REPLY(500, 5, 5, 2, "Line too long")
                                      : &SMTP_REPLY(500, 5, 5, 2, "NUL, or CR or LF alone: a line ends in CRLF"));
@@ -314,7 +309,7 @@ static void line_do(struct smtp_server *s, struct str line, bool too_long, struc
 
 static size_t line_take(struct smtp_server *s, struct str in, struct smtp_event *event)
 {
-    size_t     end = line_end(s, in), taken = end ? end : in.len;
+    size_t     end = line_end(in), taken = end ? end : in.len;
     size_t     len = s->line_len + taken;
     bool       kept = len <= SERVER_LINE_MAX;
     struct str line = str_part(in, 0, taken);
@@ -333,10 +328,9 @@ static size_t line_take(struct smtp_server *s, struct str in, struct smtp_event 
         line = buf_str(&s->line);
     }
     s->line_len = end ? 0 : (uint32_t)len;
-    s->line_cr = !end && in.data[taken - 1] == '\r';
     if (end) {
         s->behind = in.len > taken;
-        line_do(s, kept ? str_part(line, 0, line.len - 2) : STR("(too long)"), !kept, event);
+        line_do(s, kept ? line : STR("(too long)\r\n"), !kept, event);
     }
     return taken;
 }

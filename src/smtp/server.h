@@ -16,8 +16,8 @@
  *   any state: QUIT, a limit, smtp_server_close ---> CLOSING: the output is to be sent, then the connection closed
  *   RSET, EHLO, a refused message: back to READY.  All changes go through state_change in server.c.
  *
- * Lines: only CRLF ends a line and only CRLF.CRLF a message. A bare CR or LF or a NUL in a command is answered
- * 500 5.5.2; in content the message is refused, after its end was seen, with 550 5.6.0 that names the cause, never
+ * Lines: only a line that ends in CRLF is obeyed, and only CRLF.CRLF ends a message. A command line that ends in a bare
+ * LF, or has a bare CR or a NUL in it, is answered 500 5.5.2; in content the message is refused, after its end was seen, with 550 5.6.0 that names the cause, never
  * repaired; binary content only comes by BDAT with BODY=BINARYMIME. */
 #ifndef TACIT_SMTP_SERVER_H
 #define TACIT_SMTP_SERVER_H

@@ -35,7 +35,6 @@ struct smtp_server {
     uint8_t             state;   /* enum smtp_server_state */
     uint8_t             pending; /* enum smtp_event_kind that waits for its answer, or NONE */
     uint8_t             last_reply_len, last_command_len;
-    bool                line_cr : 1;     /* the octet before was a CR, in a line that is not kept */
     bool                behind : 1;      /* input stood behind the command being done */
     bool                extended : 1;    /* EHLO or LHLO */
     bool                turned_away : 1; /* the greeting was a refusal */

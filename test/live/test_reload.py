@@ -35,6 +35,7 @@ def test_reload_takes_a_good_file(tacit):
         old.send("Subject: over the reload\r\n\r\nx\r\n.\r\n")
         assert old.reply().startswith("250")
     tacit.wait_mail("alice")
+    wait_until(lambda: "reloaded:" in tacit.log())
     with tacit.connect() as c:
         c.helo()
         assert c.cmd("VRFY alice").startswith("502")
