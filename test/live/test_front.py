@@ -1,4 +1,7 @@
-"""What a front holds in memory and on disk while messages come in, and that it gives all of it back."""
+"""What a front holds in memory and on disk while messages come in, and that it gives all of it back; whom it asks, and
+what it writes down."""
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -200,3 +203,64 @@ def test_the_limit_of_a_network_does_not_count_relays(make_tacit):
     assert all(c.greeting.startswith("220") for c in relays)
     held = [t.connect(source="127.0.0.7") for _ in range(4)]
     assert [c.greeting[:3] for c in held] == ["220", "220", "220", "421"]
+
+
+def test_a_question_is_put_to_the_next_keeper(make_tacit):
+    t = make_tacit(extra='relay { networks = {"127.0.0.0/8"} }').start()
+    t.user("add", "alice@example.test")
+    asking, leaving = t.connect(), t.connect()
+    for c in (asking, leaving):
+        c.helo()
+        assert c.cmd("MAIL FROM:<s@elsewhere.example>").startswith("250")
+    keeper = [pid for name, pid in t.roles() if name == "keeper"][0]
+    os.kill(keeper, signal.SIGSTOP)
+    asking.send("RCPT TO:<alice@example.test>\r\nRCPT TO:<nobody@example.test>\r\nVRFY alice\r\nNOOP\r\n")
+    leaving.send("RCPT TO:<alice@example.test>\r\n")
+    time.sleep(0.3)
+    leaving.close()
+    with t.connect() as other:  # who asks nothing waits for nothing
+        other.helo()
+        assert other.cmd("NOOP").startswith("250")
+    os.kill(keeper, signal.SIGKILL)
+    assert asking.reply().startswith("250 2.1.5")
+    assert asking.reply().startswith("550 5.1.1")
+    assert asking.reply().startswith("250 2.1.5")
+    assert asking.reply().startswith("250")
+    assert asking.cmd("DATA").startswith("354")
+    asking.send("Subject: asked twice\r\n\r\nx\r\n.\r\n")
+    assert asking.reply().startswith("250")
+    assert parsed(t.wait_mail("alice")[0])["Subject"] == "asked twice"
+
+
+def test_own_address_literal_and_bare_postmaster_belong_to_the_first_domain(tacit):
+    with tacit.connect() as c:
+        c.helo()
+        assert c.message("s@elsewhere.example", "alice@[127.0.0.1]", b"Subject: literal\r\n\r\nx\r\n").startswith("250")
+        assert c.message("s@elsewhere.example", "Postmaster", b"Subject: bare\r\n\r\nx\r\n").startswith("250")
+        c.cmd("MAIL FROM:<s@elsewhere.example>")
+        assert c.cmd("RCPT TO:<alice@[192.0.2.77]>").startswith("550 5.7.1")
+    assert parsed(tacit.wait_mail("alice")[0])["Subject"] == "literal"
+    assert parsed(tacit.wait_mail("postmaster")[0])["Subject"] == "bare"
+
+
+def test_every_connection_and_transaction_has_one_line(make_tacit):
+    t = make_tacit(extra="limits { sessions_per_client = 2 }").start()
+    t.user("add", "alice@example.test")
+    with t.connect() as c, t.connect() as silent:
+        c.helo("one.example")
+        assert c.message("s@elsewhere.example", ["alice@example.test"] + [f"u{i}@example.test" for i in range(7)])
+        c.cmd("MAIL FROM:<second@elsewhere.example>")
+        assert t.connect().greeting.startswith("421 4.7.0")
+        assert c.cmd("QUIT").startswith("221")
+        silent.close()
+
+    def lines(kind):
+        return [line for line in t.log().splitlines() if f" {kind} " in line]
+    wait_until(lambda: len(lines("session")) == 3)
+    done, abandoned = wait_until(lambda: len(lines("transaction")) == 2 and lines("transaction"))
+    assert "from=<s@elsewhere.example>" in done and "rcpts=8" in done and done.count("@example.test>") == 5
+    assert "code=250" in done and "result=accepted" in done
+    assert "from=<second@elsewhere.example>" in abandoned and "result=abandoned" in abandoned
+    by_reason = {line.split("reason=")[1].strip('"'): line for line in lines("session")}
+    assert set(by_reason) == {"quit", "client closed", "too many sessions from the network"}
+    assert "helo=one.example" in by_reason["quit"] and "messages=1" in by_reason["quit"]
