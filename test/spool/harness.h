@@ -9,6 +9,7 @@
 
 enum { NUMBERS_MAX = 4096 };
 
+extern bool harness_on_disk;    /* TMPDIR or /tmp even where there is a file system in memory, which is faster */
 extern char lane_dir_path[256]; /* made by harness_begin, with everything in it removed by harness_end */
 int         harness_begin(void **state);
 int         harness_end(void **state);
