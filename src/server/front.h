@@ -148,7 +148,7 @@ struct front {
     struct io_loop          *loop;
     struct disclosure_config disclosure;
     struct list              listeners, sessions;
-    size_t                   session_count, farewells;
+    size_t                   farewells;
     struct io_metrics       *metrics;
 
     struct io_timer *tick;

@@ -175,7 +175,6 @@ static struct front_session *session_new(struct front_listener *l, int fd, struc
     buf_init(&s->input, FRONT_INPUT_MAX);
     message_id_text(message_id_next(&f->ids, io_wall_ms()), s->id);
     list_push(&f->sessions, &s->link);
-    f->session_count++;
     return s;
 }
 

@@ -293,7 +293,6 @@ void front_session_free(struct front_session *s)
     front_log_session(s);
     list_remove(&s->link);
     list_remove(&s->wheel);
-    f->session_count--;
     if (s->farewell)
         f->farewells--;
     if (s->admitted)
