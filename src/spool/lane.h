@@ -34,7 +34,8 @@ enum lane_flags { LANE_MORE = 1 };     /* the next record belongs to this one */
 enum { LANE_RECORD_MAX = 64 << 20 };   /* octets of payload; a record larger than a segment gets a segment of its own */
 enum { LANE_PENDING_MAX = 128 << 20 }; /* octets that may wait for the next batch */
 
-/* ---- writer: one thread (the loop's) calls all but lane_batch_write, which may run on another ---- */
+/* ---- writer: one thread (the loop's) calls all but lane_batch_write, which may run on another, and
+ * what is said below to run anywhere ---- */
 
 struct lane_writer;
 struct lane_options {
@@ -89,8 +90,8 @@ bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, str
 /* Large bodies: created under a name (letters, digits, '-'), appended to, then synced (file and directory) before the
  * record that names them is appended. All may block. Writing fails with ERR_LIMIT before it would eat into the reserve.
  * What was written is there only after lane_body_finish returned true; when that fails, and when the body is aborted,
- * it is unlinked. Create may run on the loop's thread only or on one work thread at a time; the others touch nothing of
- * the writer that changes. The writer must outlive its bodies. */
+ * it is unlinked. None of these touches what changes in the writer: bodies may be written on any threads, each on one
+ * at a time. The writer must outlive its bodies. */
 struct lane_body;
 struct lane_body *lane_body_create(struct lane_writer *w, struct str name, struct err *err);
 bool              lane_body_write(struct lane_body *b, struct str data, struct err *err);
