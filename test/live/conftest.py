@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TACIT = os.environ.get("TACIT", str(ROOT / "build" / "tacit"))
 LOAD = os.environ.get("TACIT_LOAD", str(ROOT / "build" / "bench" / "tacit-load"))
 TOOLS = Path(os.environ.get("TACIT_TOOLS", str(ROOT / "build" / "tools")))
+PATIENCE = float(os.environ.get("TACIT_PATIENCE", "1"))  # a sanitized build is slower
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|Assertion .* failed")
 
 DESIGN = """
