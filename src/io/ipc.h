@@ -15,10 +15,11 @@ struct io_ipc_ops {
     void (*message)(void *arg, struct str data, int fd); /* fd: -1, or now the callee's */
     void (*end)(void *arg);                              /* the peer is gone; call io_ipc_free */
 };
-struct io_ipc *io_ipc_new(struct io_loop *loop, int fd, const struct io_ipc_ops *ops, void *arg, struct err *err); /* takes fd */
-void io_ipc_free(struct io_ipc *c);
+/* Takes fd. */
+struct io_ipc *io_ipc_new(struct io_loop *loop, int fd, const struct io_ipc_ops *ops, void *arg, struct err *err);
+void           io_ipc_free(struct io_ipc *c);
 /* Sends, or queues while the peer is slow (up to 16 MiB, then the channel counts as ended). `fd` -1 or passed on (the
  * caller keeps its own copy). False: ended; the message was not sent. */
-bool io_ipc_send(struct io_ipc *c, struct str data, int fd);
+bool           io_ipc_send(struct io_ipc *c, struct str data, int fd);
 
 #endif

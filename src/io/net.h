@@ -12,17 +12,23 @@ struct io_address {
     struct sockaddr_storage storage;
     socklen_t               len;
 };
-bool io_address_parse(struct str text, struct io_address *ret_addresses, size_t max, size_t *ret_count, struct err *err);
+bool io_address_parse(struct str text, struct io_address *ret_addresses, size_t max, size_t *ret_count,
+                      struct err *err);
 enum { IO_ADDRESS_TEXT = 128 };
 /* With port; and the host alone in its shortest form ("2001:db8::1", IPv4-mapped shown as IPv4, "local" for Unix). */
-void io_address_text(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
-void io_address_host(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
+void     io_address_text(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
+void     io_address_host(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
 uint16_t io_address_port(const struct io_address *a);
 /* The client's network as limits count it: IPv4 /32, IPv6 /64, Unix: all one. 9 bytes: family tag and 8 octets. */
-struct io_network { unsigned char bytes[9]; };
+struct io_network {
+    unsigned char bytes[9];
+};
 struct io_network io_address_network(const struct io_address *a);
 /* "192.0.2.0/24", "2001:db8::/32", a bare address, "::ffff:..." as IPv4. */
-struct io_cidr { unsigned char family, bits; unsigned char octets[16]; };
+struct io_cidr {
+    unsigned char family, bits;
+    unsigned char octets[16];
+};
 bool io_cidr_parse(struct str text, struct io_cidr *ret_cidr, struct err *err);
 bool io_cidr_has(const struct io_cidr *c, const struct io_address *a);
 
@@ -34,9 +40,11 @@ int io_listen(const struct io_address *a, bool shared, mode_t unix_mode, struct 
 /* Accepts on a listening descriptor; hands each connection over as a descriptor. When the process runs out of
  * descriptors it pauses for 100 ms instead of spinning. */
 struct io_acceptor;
+/* clang-format off */
 struct io_acceptor *io_acceptor_new(struct io_loop *loop, int listen_fd,
                                     void (*accepted)(int fd, const struct io_address *peer, void *arg), void *arg,
                                     struct err *err);
+/* clang-format on */
 void io_acceptor_pause(struct io_acceptor *a, bool paused);
 void io_acceptor_free(struct io_acceptor *a); /* closes the descriptor too */
 
@@ -47,13 +55,18 @@ void io_acceptor_free(struct io_acceptor *a); /* closes the descriptor too */
 enum { IO_STREAM_UNSENT_MAX = 16 << 20 }; /* octets */
 struct io_stream;
 struct io_stream_ops {
-    void (*read)(void *arg, struct str data);          /* some bytes */
-    void (*end)(void *arg, const struct err *err);     /* the peer closed (err NULL) or the stream failed; once. Call io_stream_free */
-    void (*drained)(void *arg); /* what had been unsent has gone to the kernel; not called when nothing was; may be NULL */
+    /* Some bytes. */
+    void (*read)(void *arg, struct str data);
+    /* The peer closed (err NULL) or the stream failed; once. Call io_stream_free. */
+    void (*end)(void *arg, const struct err *err);
+    /* What had been unsent has gone to the kernel; not called when nothing was; may be NULL. */
+    void (*drained)(void *arg);
 };
-struct io_stream *io_stream_new(struct io_loop *loop, int fd, const struct io_stream_ops *ops, void *arg, struct err *err); /* takes fd */
-void   io_stream_free(struct io_stream *s);             /* closes at once; no callback afterwards; allowed inside callbacks */
-void   io_stream_read(struct io_stream *s, bool on);    /* off: back pressure; the kernel's window fills */
+/* Takes fd. */
+struct io_stream *io_stream_new(struct io_loop *loop, int fd, const struct io_stream_ops *ops, void *arg,
+                                struct err *err);
+void   io_stream_free(struct io_stream *s); /* closes at once; no callback afterwards; allowed inside callbacks */
+void   io_stream_read(struct io_stream *s, bool on);          /* off: back pressure; the kernel's window fills */
 void   io_stream_write(struct io_stream *s, struct str data); /* errors come by `end` */
 size_t io_stream_unsent(const struct io_stream *s);
 /* Sends what is unsent (given up after 10 s without progress), then shuts down writing and drops input, up to 64 KiB or

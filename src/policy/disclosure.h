@@ -19,16 +19,16 @@ struct disclosure_config { /* the `disclosure` block of the configuration */
 
 /* What the keeper tells the server about one address, for one class of client. */
 enum told {
-    TOLD_NOTHING,        /* this class learns nothing (and nothing was looked up) */
-    TOLD_EXISTS,         /* a mailbox, an alias, a list, or caught by a catch-all */
+    TOLD_NOTHING, /* this class learns nothing (and nothing was looked up) */
+    TOLD_EXISTS,  /* a mailbox, an alias, a list, or caught by a catch-all */
     TOLD_ABSENT,
-    TOLD_MOVED_FORWARD,  /* moved, we forward, the new address may be shown: 251 */
-    TOLD_MOVED_REFUSE,   /* moved, not forwarded, the new address may be shown: 551 */
-    TOLD_MOVED_HIDDEN,   /* moved, not forwarded, the new address is not shown: 550 5.1.6 */
-    TOLD_DISABLED,       /* 550 5.2.1, only to submitter and relay */
-    TOLD_LIST,           /* EXPN and VRFY: a list whose members may be shown / that is a list */
-    TOLD_AMBIGUOUS,      /* VRFY of a name that fits several: 553 5.1.4 */
-    TOLD_FAILED,         /* the directory cannot answer now: 451 4.3.0, the same for all */
+    TOLD_MOVED_FORWARD, /* moved, we forward, the new address may be shown: 251 */
+    TOLD_MOVED_REFUSE,  /* moved, not forwarded, the new address may be shown: 551 */
+    TOLD_MOVED_HIDDEN,  /* moved, not forwarded, the new address is not shown: 550 5.1.6 */
+    TOLD_DISABLED,      /* 550 5.2.1, only to submitter and relay */
+    TOLD_LIST,          /* EXPN and VRFY: a list whose members may be shown / that is a list */
+    TOLD_AMBIGUOUS,     /* VRFY of a name that fits several: 553 5.1.4 */
+    TOLD_FAILED,        /* the directory cannot answer now: 451 4.3.0, the same for all */
 };
 
 /* Decided at MAIL. `in_relay_network`, `is_local_socket`, `is_blocked` are the client's; later issues add proofs. */
@@ -42,15 +42,16 @@ bool disclosure_may_ask_rcpt(enum client_class class);
 /* The replies. `told` is TOLD_NOTHING where nothing was asked. `moved_to` is the new address or NULL. Texts that
  * name an address are put into `arena`; a class that is told nothing always gets the same bytes. */
 struct smtp_reply disclosure_vrfy(const struct disclosure_config *c, enum client_class class, enum told told,
-                                  const struct mail_address *address, const struct mail_address *moved_to, bool smtputf8,
-                                  struct arena *arena);
+                                  const struct mail_address *address, const struct mail_address *moved_to,
+                                  bool smtputf8, struct arena *arena);
 /* `members`: one address a line, as the reply shows them; only for TOLD_LIST. */
 struct smtp_reply disclosure_expn(const struct disclosure_config *c, enum client_class class, enum told told,
                                   struct str members, struct arena *arena);
 /* `is_local`: the domain is one of ours. `accepted_before`: recipients already in the transaction. */
-struct smtp_reply disclosure_rcpt(const struct disclosure_config *c, enum client_class class, bool is_local, enum told told,
-                                  const struct mail_address *address, const struct mail_address *moved_to, bool smtputf8,
-                                  size_t accepted_before, struct arena *arena);
+struct smtp_reply disclosure_rcpt(const struct disclosure_config *c, enum client_class class, bool is_local,
+                                  enum told told, const struct mail_address *address,
+                                  const struct mail_address *moved_to, bool smtputf8, size_t accepted_before,
+                                  struct arena *arena);
 /* Before the content is stored: `answers_ours` matters to CLASS_BOUNCE only. A positive reply means: store it; then
  * the reply to the client is the one the caller makes once the message is durable. */
 struct smtp_reply disclosure_message(const struct disclosure_config *c, enum client_class class, bool answers_ours);
@@ -63,6 +64,6 @@ enum failure_outcome {
 };
 enum failure_outcome disclosure_failure(enum client_class class, bool null_sender);
 /* Whether delay and success reports may go out at all for mail of this class. */
-bool disclosure_may_report_success(enum client_class class, bool null_sender);
+bool                 disclosure_may_report_success(enum client_class class, bool null_sender);
 
 #endif

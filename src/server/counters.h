@@ -31,9 +31,9 @@ struct counter_slot {
     _Atomic uint64_t started_ms; /* Unix time */
 };
 struct counters {
-    _Atomic uint64_t    started_ms;
-    _Atomic uint32_t    generation; /* of the configuration: grows with each reload */
-    struct counter_slot slots[COUNTER_SLOTS];
+    _Atomic uint64_t     started_ms;
+    _Atomic uint32_t     generation; /* of the configuration: grows with each reload */
+    struct counter_slot  slots[COUNTER_SLOTS];
     /* Sessions of each client network: clients.h. Only what fronts have touched takes memory. */
     _Atomic uint64_t     clients_seed;
     struct clients_table clients[COUNTER_SLOTS]; /* by slot */

@@ -15,8 +15,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 enum log_form { LOG_TEXT, LOG_JSON };
 
 void log_init(enum log_form form, enum log_level least, const char *role, int file_fd /* or -1 */);
-void log_reopen(int file_fd);             /* takes it, closes the old one: rotation */
-void log_attach(struct io_loop *loop);    /* from now on lines go out at the end of a round */
+void log_reopen(int file_fd);          /* takes it, closes the old one: rotation */
+void log_attach(struct io_loop *loop); /* from now on lines go out at the end of a round */
 void log_flush(void);
 
 /* log_begin(LOG_LEVEL_INFO, "session"); log_str("client", …); log_end(); — false when the level is not written; the

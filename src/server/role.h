@@ -2,7 +2,8 @@
  *
  * master starts itself again as `tacit serve --role NAME --index N --lane L` with descriptors 3 (channel to master,
  * io/ipc.h), 4 (the configuration as config_pack made it, a sealed memfd: exactly what master validated), 5 (counters),
- * 6 (log file). Everything else comes as messages on the channel, whenever master sees fit, also later (a peer was restarted):
+ * 6 (log file). Everything else comes as messages on the channel, whenever master sees fit, also later (a peer was
+ * restarted):
  *
  *   master -> role   LISTENER (number of the listen block, role's descriptor)   PEER (role, index, channel)
  *                    LOG (new log file)   START   DRAIN   (closing the channel: finish at once and exit)
@@ -33,21 +34,25 @@ enum {
 
 struct role_context {
     enum role            role;
-    unsigned             index;  /* number among its like */
-    unsigned             lane;   /* the lane it writes: data/spool/lane-NN; unique among running processes */
+    unsigned             index; /* number among its like */
+    unsigned             lane;  /* the lane it writes: data/spool/lane-NN; unique among running processes */
     struct io_loop      *loop;
     const struct config *config; /* paths made absolute */
     struct counters     *counters;
     struct counter_slot *slot;
-    void                *state;  /* the role's own */
+    void                *state; /* the role's own */
 };
 
 struct role_ops {
-    bool (*start)(struct role_context *c, struct err *err); /* false: the process ends; master tries again, unless this is
-                                                               the first start and err.class says that it is in vain */
-    void (*listener)(struct role_context *c, unsigned listen_number, int fd);        /* takes fd; may be NULL */
-    void (*peer)(struct role_context *c, enum role peer, unsigned index, int fd);    /* takes fd; replaces an older one; may be NULL */
-    void (*drain)(struct role_context *c, uint64_t grace_ms);                        /* then role_drained when done */
+    /* False: the process ends; master tries again, unless this is the first start and err.class says that it is in
+     * vain. */
+    bool (*start)(struct role_context *c, struct err *err);
+    /* Takes fd; may be NULL. */
+    void (*listener)(struct role_context *c, unsigned listen_number, int fd);
+    /* Takes fd, which replaces an older one; may be NULL. */
+    void (*peer)(struct role_context *c, enum role peer, unsigned index, int fd);
+    /* Then role_drained when done. */
+    void (*drain)(struct role_context *c, uint64_t grace_ms);
 };
 
 /* The whole life of a role's process; the exit status. */

@@ -7,7 +7,7 @@
 enum { SMTP_REPLY_LINE_MAX = 512 }; /* octets with CRLF, RFC 5321 4.5.3.1.5 */
 
 struct smtp_status { /* X.Y.Z; class 0: the reply carries no enhanced code */
-    uint8_t  class;
+    uint8_t class;
     uint16_t subject, detail;
 };
 #define SMTP_STATUS(c, s, d) ((struct smtp_status){(c), (s), (d)})
@@ -20,7 +20,10 @@ struct smtp_reply {
 };
 
 /* A reply with a fixed text; and the same to initialise what is static. */
+/* Left as it stands: the formatter would take the braces for a block. */
+/* clang-format off */
 #define SMTP_REPLY_INIT(code, c, s, d, text) {(code), {(c), (s), (d)}, {"" text, sizeof(text) - 1}}
+/* clang-format on */
 #define SMTP_REPLY(code, c, s, d, text) ((struct smtp_reply)SMTP_REPLY_INIT(code, c, s, d, text))
 
 /* Appends the reply's lines with CRLF. Each line repeats code and enhanced code; lines that would pass

@@ -17,8 +17,8 @@
  *   RSET, EHLO, a refused message: back to READY.  All changes go through state_change in server.c.
  *
  * Lines: only a line that ends in CRLF is obeyed, and only CRLF.CRLF ends a message. A command line that ends in a bare
- * LF, or has a bare CR or a NUL in it, is answered 500 5.5.2; in content the message is refused, after its end was seen, with 550 5.6.0 that names the cause, never
- * repaired; binary content only comes by BDAT with BODY=BINARYMIME. */
+ * LF, or has a bare CR or a NUL in it, is answered 500 5.5.2; in content the message is refused, after its end was
+ * seen, with 550 5.6.0 that names the cause, never repaired; binary content only comes by BDAT with BODY=BINARYMIME. */
 #ifndef TACIT_SMTP_SERVER_H
 #define TACIT_SMTP_SERVER_H
 
@@ -27,24 +27,24 @@
 
 /* Limits of one session; every count is of attempts, whatever their outcome, so that none depends on who exists. */
 struct smtp_server_limits {
-    uint64_t message_size;     /* octets; announced by SIZE */
-    uint32_t recipients;       /* of one transaction, at least 100; further ones get 452 4.5.3 */
-    uint32_t errors;           /* replies 5xx to bad commands and syntax; the next one is 421 4.7.0 and close (answers to
-                                  questions never count) */
-    uint32_t commands;         /* per session, then 421 4.7.0 */
-    uint32_t transactions;     /* per session, then 421 4.7.0 */
-    uint32_t idle_commands;    /* NOOP, RSET, VRFY, EXPN, HELP in a row without a MAIL accepted, then 421 4.7.0 */
-    uint32_t hops;             /* Received fields; more: 554 5.4.6 */
+    uint64_t message_size;  /* octets; announced by SIZE */
+    uint32_t recipients;    /* of one transaction, at least 100; further ones get 452 4.5.3 */
+    uint32_t errors;        /* replies 5xx to bad commands and syntax; the next one is 421 4.7.0 and close (answers to
+                               questions never count) */
+    uint32_t commands;      /* per session, then 421 4.7.0 */
+    uint32_t transactions;  /* per session, then 421 4.7.0 */
+    uint32_t idle_commands; /* NOOP, RSET, VRFY, EXPN, HELP in a row without a MAIL accepted, then 421 4.7.0 */
+    uint32_t hops;          /* Received fields; more: 554 5.4.6 */
     size_t   transaction_memory; /* ceiling of the arena, octets */
 };
 
 /* What is offered; the EHLO reply and HELP list exactly what is on. */
 struct smtp_server_config {
-    struct str hostname;       /* greeting, EHLO */
-    bool       lmtp;           /* LHLO instead of EHLO/HELO; one reply for each recipient after the content */
-    bool       vrfy, expn;     /* false: 502 5.5.1, and not listed */
-    bool       xclient;        /* this client may use XCLIENT */
-    bool       require_auth;   /* submission: 530 5.7.0 to MAIL, VRFY and EXPN until authenticated */
+    struct str                hostname; /* greeting, EHLO */
+    bool                      lmtp;     /* LHLO instead of EHLO/HELO; one reply for each recipient after the content */
+    bool                      vrfy, expn;   /* false: 502 5.5.1, and not listed */
+    bool                      xclient;      /* this client may use XCLIENT */
+    bool                      require_auth; /* submission: 530 5.7.0 to MAIL, VRFY and EXPN until authenticated */
     struct smtp_server_limits limits;
 };
 
@@ -72,11 +72,11 @@ struct smtp_xclient { /* Postfix XCLIENT_README; empty: not given. "[UNAVAILABLE
 
 struct smtp_event {
     enum smtp_event_kind       kind;
-    struct recipient           recipient;  /* RCPT */
-    struct str                 argument;   /* VRFY, EXPN */
-    const struct mail_address *address;    /* VRFY, EXPN, or NULL */
-    bool                       smtputf8;   /* VRFY, EXPN: the reply may show UTF-8 */
-    struct str                 content;    /* CONTENT */
+    struct recipient           recipient; /* RCPT */
+    struct str                 argument;  /* VRFY, EXPN */
+    const struct mail_address *address;   /* VRFY, EXPN, or NULL */
+    bool                       smtputf8;  /* VRFY, EXPN: the reply may show UTF-8 */
+    struct str                 content;   /* CONTENT */
     struct smtp_xclient        xclient;
 };
 
@@ -115,19 +115,25 @@ void smtp_server_close(struct smtp_server *s, const struct smtp_reply *reply);
  * caller's, stays as it is, and must not point into the arena. */
 struct envelope *smtp_server_envelope(struct smtp_server *s);
 /* The arena that ends with the transaction. */
-struct arena *smtp_server_arena(struct smtp_server *s);
+struct arena    *smtp_server_arena(struct smtp_server *s);
 
 enum smtp_server_state {
-    SMTP_SERVER_CONNECTED, SMTP_SERVER_GREETED, SMTP_SERVER_READY, SMTP_SERVER_MAIL, SMTP_SERVER_RCPT,
-    SMTP_SERVER_DATA, SMTP_SERVER_BDAT, SMTP_SERVER_CLOSING,
+    SMTP_SERVER_CONNECTED,
+    SMTP_SERVER_GREETED,
+    SMTP_SERVER_READY,
+    SMTP_SERVER_MAIL,
+    SMTP_SERVER_RCPT,
+    SMTP_SERVER_DATA,
+    SMTP_SERVER_BDAT,
+    SMTP_SERVER_CLOSING,
 };
 enum smtp_server_state smtp_server_state(const struct smtp_server *s);
 
 /* Facts for log lines and limits. */
 struct smtp_server_facts {
     uint32_t   commands, errors, transactions;
-    uint16_t   last_code;  /* of the newest reply; 0: none yet */
-    struct str last_reply; /* up to 96 octets of its first line, without CRLF; valid until the next call */
+    uint16_t   last_code;    /* of the newest reply; 0: none yet */
+    struct str last_reply;   /* up to 96 octets of its first line, without CRLF; valid until the next call */
     struct str last_command; /* up to 40 printable octets of the newest command line */
 };
 struct smtp_server_facts smtp_server_facts(const struct smtp_server *s);
