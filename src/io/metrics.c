@@ -74,10 +74,10 @@ struct io_metrics *io_metrics_start(int listen_fd, bool (*fill)(struct buf *out,
     m->arg = arg;
     m->listen_fd = listen_fd;
     buf_init(&m->text, IO_METRICS_MAX);
-    m->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, handle, m, MHD_OPTION_LISTEN_SOCKET,
-                                 listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)IO_METRICS_CONNECTIONS,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IO_METRICS_TIMEOUT_S,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+    m->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, handle, m, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)IO_METRICS_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IO_METRICS_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
     if (!m->daemon) {
         err_set(err, ERR_TEMPORARY, "metrics: the HTTP server does not start");
         close(listen_fd);
@@ -91,7 +91,9 @@ void io_metrics_stop(struct io_metrics *m)
 {
     if (!m)
         return;
-    MHD_stop_daemon(m->daemon); /* closes the listening descriptor */
+    MHD_quiesce_daemon(m->daemon); /* else stop would shut the socket down, for whoever else holds it too */
+    MHD_stop_daemon(m->daemon);
+    close(m->listen_fd);
     buf_done(&m->text);
     free(m);
 }

@@ -12,6 +12,7 @@ enum { IO_METRICS_MAX = 1 << 20 /* octets of an answer */, IO_METRICS_CONNECTION
 struct io_metrics;
 struct io_metrics *io_metrics_start(int listen_fd, bool (*fill)(struct buf *out, void *arg), void *arg,
                                     struct err *err);
-void               io_metrics_stop(struct io_metrics *m); /* waits for the thread; closes the descriptor */
+/* Waits for the thread and closes the descriptor; the socket goes on listening where another process has it. */
+void               io_metrics_stop(struct io_metrics *m);
 
 #endif

@@ -156,11 +156,13 @@ static void metrics_are_served_over_http(void **state)
     struct io_metrics *m;
     bool               works = true;
     char               answer[4096];
-    int                fd;
+    int                fd, shared, listens = 0;
+    socklen_t          len = sizeof listens;
 
     (void)state;
     assert_true(io_address_parse(STR("127.0.0.1:0"), any, 2, &count, &err));
     fd = io_listen(&any[0], false, 0, &bound, &err);
+    shared = dup(fd);
     m = io_metrics_start(fd, fill, &works, &err);
     assert_non_null(m);
     ask(&bound, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", answer, sizeof answer);
@@ -177,6 +179,9 @@ static void metrics_are_served_over_http(void **state)
     ask(&bound, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", answer, sizeof answer);
     assert_non_null(strstr(answer, "HTTP/1.1 500"));
     io_metrics_stop(m);
+    assert_int_equal(getsockopt(shared, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len), 0);
+    assert_true(listens); /* whoever else has the socket can go on with it */
+    close(shared);
 }
 
 int main(void)

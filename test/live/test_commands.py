@@ -131,6 +131,10 @@ def test_metrics(make_tacit):
     wait_until(counted)
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=5)
+    old = sorted(t.roles())
+    t.reload()
+    wait_until(lambda: len(t.roles()) == len(old) and not set(t.roles()) & set(old))
+    wait_until(counted)
 
 
 def test_json_log(make_tacit):
