@@ -6,6 +6,9 @@ PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 FUZZ_SECONDS ?= 60
 MESON = meson
+# Only what was named here and now: `make install` keeps what an earlier make was told.
+PLACES = $(if $(filter-out file,$(origin PREFIX)),--prefix=$(PREFIX)) \
+         $(if $(filter-out file,$(origin SYSCONFDIR)),--sysconfdir=$(SYSCONFDIR))
 
 all: build/tacit
 
@@ -43,7 +46,8 @@ fuzz:
 format:
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
-install: all
+install: build/tacit
+	$(if $(strip $(PLACES)),$(MESON) configure build $(strip $(PLACES)) && ninja -C build)
 	$(MESON) install -C build --no-rebuild
 
 clean:
