@@ -6,9 +6,11 @@ PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 FUZZ_SECONDS ?= 60
 MESON = meson
-# Only what was named here and now: `make install` keeps what an earlier make was told.
-PLACES = $(if $(filter-out file,$(origin PREFIX)),--prefix=$(PREFIX)) \
-         $(if $(filter-out file,$(origin SYSCONFDIR)),--sysconfdir=$(SYSCONFDIR))
+# Only what was named here and now: `make install` keeps what an earlier make was told. Meson forgets the one when the
+# other changes.
+named  = $(filter-out file,$(origin $(1)))
+PLACES = $(if $(call named,PREFIX),--prefix=$(PREFIX) --sysconfdir=$(SYSCONFDIR),$(if \
+           $(call named,SYSCONFDIR),--sysconfdir=$(SYSCONFDIR)))
 
 all: build/tacit
 

@@ -38,7 +38,8 @@ def test_install_goes_where_it_is_told(tmp_path):
     def says(*words):
         return subprocess.run(["make", "-n", "-C", SOURCE, "install", *words], capture_output=True, text=True,
                               check=True, env=clean).stdout
-    assert f"meson configure build --prefix={tmp_path} && ninja" in says(f"PREFIX={tmp_path}")
+    assert f"meson configure build --prefix={tmp_path} --sysconfdir=/etc && ninja" in says(f"PREFIX={tmp_path}")
+    assert f"meson configure build --sysconfdir={tmp_path} && ninja" in says(f"SYSCONFDIR={tmp_path}")
     assert "meson configure" not in says()
 
 
