@@ -14,6 +14,7 @@
 enum {
     TICK_MS = 1000,
     SLOW_TICKS = 5,
+    HOUR_TICKS = 3600,
     DELIVERY_THREADS_MAX = 16,
     SCRATCH_MEMORY = 256 << 20,
     SCRATCH_CHUNK = 64 << 10
@@ -39,9 +40,14 @@ void back_gauges(struct back *b)
 
 void back_kick(struct back *b)
 {
-    uint64_t              now = io_wall_ms(), next;
+    uint64_t              now = io_wall_ms(), next, loop_ms = io_loop_now_ms(b->loop);
     struct queue_message *m;
 
+    /* A full disk fails every delivery, and each failure is a record: what is due waits, and costs nothing. */
+    if (!b->draining && loop_ms < b->full_until_ms) {
+        io_timer_start(b->due, b->full_until_ms - loop_ms, 0);
+        return;
+    }
     while (!b->draining && !b->store_waits && b->attempt_count < b->config->queue.deliveries &&
            (m = queue_due(&b->queue, now)))
         if (!back_attempt_start(b, m, STR_NONE))
@@ -62,17 +68,36 @@ void back_drain_check(struct back *b)
     role_drained(b->role);
 }
 
-/* Beyond unclaimed.max the oldest goes first. */
+static void unclaimed_limit(struct back *b);
+
+static void discarded(void *arg, bool ok, const char *text)
+{
+    (void)text;
+    if (ok)
+        unclaimed_limit(arg);
+}
+
+/* Beyond unclaimed.max the oldest goes first, as fast as they come: several at once, and each that went makes room for
+ * the next. */
 static void unclaimed_limit(struct back *b)
 {
     struct queue_message *m;
+    uint64_t              left = b->queue.unclaimed_octets, max = b->config->unclaimed.max;
 
-    if (b->queue.unclaimed_octets <= b->config->unclaimed.max || b->attempt_count >= b->config->queue.deliveries)
-        return;
-    m = queue_oldest_unclaimed(&b->queue);
-    if (m && !m->busy && back_command_start(b, m, COMMAND_DISCARD, NULL, NULL, NULL))
+    LIST_EACH (link, &b->attempts) {
+        const struct attempt *a = LIST_ITEM(link, struct attempt, link);
+
+        if (a->command == COMMAND_DISCARD && (m = queue_find(&b->queue, a->id)) && m->unclaimed_count)
+            left -= m->size;
+    }
+    while (left > max && !b->draining && b->attempt_count < b->config->queue.deliveries &&
+           (m = queue_oldest_unclaimed(&b->queue))) {
+        left -= m->size;
+        if (!back_command_start(b, m, COMMAND_DISCARD, NULL, discarded, b))
+            return;
         log_notice(LOG_LEVEL_WARNING, "more than %llu octets are held as unclaimed: the oldest is removed",
-                   (unsigned long long)b->config->unclaimed.max);
+                   (unsigned long long)max);
+    }
 }
 
 static void tick(void *arg)
@@ -85,6 +110,8 @@ static void tick(void *arg)
             back_segments_tick(b);
             back_lanes_catch_up(b);
         }
+        if (ticks % HOUR_TICKS == 0)
+            back_orphans_remove(b);
         unclaimed_limit(b);
         back_release_tick(b);
         back_compact_tick(b);

@@ -33,6 +33,7 @@ enum {
     BACK_ATTEMPT_MEMORY = 64 << 20,
     BACK_KEEPER_MS = 30000, /* wait for an answer */
     BACK_REPORT_MAX = 4 << 20,
+    BACK_FULL_MS = 5000, /* pause after a delivery that found no room */
 };
 
 struct back_lane {
@@ -42,7 +43,6 @@ struct back_lane {
     struct lane_place   until;   /* what its writer said is durable */
     bool                bounded; /* read only up to there: its writer lives and has said so */
     bool                failing; /* reading failed; said once */
-    uint64_t            at_seq;  /* segment of the newest record read */
     uint64_t            newest;  /* newest segment that was there before reading went on without bound */
 };
 
@@ -92,6 +92,7 @@ struct back {
     /* back_attempt.c */
     struct list attempts;
     unsigned    attempt_count, job_count;
+    uint64_t    full_until_ms; /* a mailbox's file system had no room: no attempt begins before this (loop's clock) */
 
     /* back_digest.c */
     uint64_t digest_checked_ms, digest_done_ms;
@@ -115,7 +116,7 @@ void        back_lanes_catch_up(struct back *b); /* a writer may have ended with
 void        back_follow(struct back *b);         /* reads what is there, a slice of it at a time */
 void        back_release_tick(struct back *b);
 void        back_segments_tick(struct back *b); /* which segments are there, and which are read to their end */
-void        back_orphans_remove(struct back *b);
+void        back_orphans_remove(struct back *b); /* bodies of messages that never came to their end */
 void        back_body_remove(struct back *b, uint64_t id);
 const char *back_lane_dir(struct back *b, unsigned lane); /* NULL: no such lane */
 /* Reads and decodes what a living message consists of; may run on a work thread (dirs must come from back_lane_dir). */
@@ -226,6 +227,7 @@ void       attempt_log(struct attempt *a, size_t i, const char *result);
 void       attempt_save(struct attempt *a);     /* what is known so far, while the attempt goes on */
 void       attempt_conclude(struct attempt *a); /* all recipients are through */
 void       attempt_command(struct attempt *a);  /* carries out a->command */
+void       attempt_remove_unread(struct attempt *a); /* COMMAND_REMOVE where the spool cannot tell what it is */
 
 /* back_report.c: what to tell whom, gathered by return path, then added to the group of records. */
 struct back_reports;

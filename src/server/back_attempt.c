@@ -150,6 +150,8 @@ static void deliver_done(void *arg)
         job_fail(j, false, "4.2.2", str_from(j->err.text));
         break;
     case MAILDIR_FAILED:
+        if (j->err.class == ERR_LIMIT)
+            j->attempt->back->full_until_ms = io_loop_now_ms(j->attempt->back->loop) + BACK_FULL_MS;
         job_fail(j, false, j->err.class == ERR_LIMIT ? "4.3.1" : "4.3.0", str_from(j->err.text));
         break;
     }
@@ -430,6 +432,11 @@ static void loaded(void *arg)
     if (!a->load_ok && m && (m->home.seq != a->home.seq || m->progress.seq != a->progress_place.seq) &&
         !a->command_done) { /* moved by compaction while we read: at once again, from its new place */
         back_attempt_free(a);
+        return;
+    }
+    if (!a->load_ok && m && a->command == COMMAND_REMOVE) {
+        a->ending = true;
+        attempt_remove_unread(a);
         return;
     }
     if (!a->load_ok || !m) {

@@ -16,6 +16,35 @@ static enum client_class class_now(const struct front_session *s)
     return s->message ? s->message->class : front_session_class(s, NULL);
 }
 
+/* ---- room ---- */
+
+/* Octets that delivery will take once more when the mailboxes lie on the spool's file system: what is queued and not
+ * set aside as unclaimed. Without this the spool could take so much that there is no room to deliver it. */
+static uint64_t undelivered(const struct front *f)
+{
+    const struct counter_slot *back = counters_slot(f->role->counters, ROLE_BACK, LANE_BACK);
+    uint64_t                   queued = atomic_load_explicit(&back->values[COUNTER_queue_octets], memory_order_relaxed);
+    uint64_t held = atomic_load_explicit(&back->values[COUNTER_unclaimed_octets], memory_order_relaxed);
+
+    return queued > held ? queued - held : 0;
+}
+
+static const struct smtp_reply disk_full =
+    SMTP_REPLY_INIT(452, 4, 3, 1, "Insufficient system storage, try again later");
+
+/* Asked at MAIL, so that a sender need not go on in vain, and again before the content comes. */
+static bool has_room(struct front_session *s)
+{
+    struct front *f = s->front;
+    uint64_t   need = smtp_server_envelope(s->smtp)->declared_size + f->memory + lane_pending(f->lane) + undelivered(f);
+    struct err err;
+
+    if (lane_has_space(f->lane, need, front_now_ms(f), &err))
+        return true;
+    front_log_transaction(s->message, "refused", &disk_full, err.text);
+    return false;
+}
+
 /* ---- MAIL ---- */
 
 static void on_mail(struct front_session *s)
@@ -32,6 +61,11 @@ static void on_mail(struct front_session *s)
     e->origin.session = str_from(s->id);
     e->origin.client = str_from(s->client);
     e->origin.user = str_from(s->user);
+    if (!has_room(s)) {
+        front_message_free(s->message);
+        front_session_answer(s, &disk_full);
+        return;
+    }
     front_session_answer(s, &SMTP_REPLY(250, 2, 1, 0, "Sender accepted"));
 }
 
@@ -158,18 +192,12 @@ static void on_data(struct front_session *s)
 {
     struct front         *f = s->front;
     struct front_message *m = s->message;
-    struct envelope      *e = smtp_server_envelope(s->smtp);
     bool                  submits = !s->listener->config || s->listener->config->submission;
     struct smtp_reply     best = disclosure_message(&f->disclosure, m->class, true);
-    uint64_t              need = e->declared_size + f->memory + lane_pending(f->lane);
     struct ask            q = {.kind = ASK_SIGN, .class = m->class, .text = str_from(m->id_text)};
-    struct err            err;
 
-    if (!lane_has_space(f->lane, need, front_now_ms(f), &err)) {
-        const struct smtp_reply full = SMTP_REPLY(452, 4, 3, 1, "Insufficient system storage, try again later");
-
-        front_log_transaction(m, "refused", &full, err.text);
-        front_session_answer(s, &full);
+    if (!has_room(s)) {
+        front_session_answer(s, &disk_full);
         return;
     }
     m->takes_content = smtp_reply_is_positive(&best);
@@ -215,19 +243,19 @@ static void on_xclient(struct front_session *s, const struct smtp_xclient *x)
     struct io_address   a;
     enum client_class class;
 
-    if (x->addr.len > 0) {
-        if (!xclient_address(x, &a)) {
-            front_session_answer(s, &SMTP_REPLY(501, 5, 5, 4, "ADDR or PORT is not an address or port"));
-            return;
-        }
-        if (!s->proxy)
-            s->proxy = strdup(s->client);
-        if (!front_set_client(s, &a)) {
-            front_session_answer(s, &SMTP_REPLY(421, 4, 7, 0, "Too many sessions from your network, try again later"));
-            return;
-        }
+    if (x->addr.len > 0 && !xclient_address(x, &a)) {
+        front_session_answer(s, &SMTP_REPLY(501, 5, 5, 4, "ADDR or PORT is not an address or port"));
+        return;
     }
-    if (x->login.len > 0)
+    if (x->addr.data && !s->proxy)
+        s->proxy = strdup(s->client);
+    if (x->addr.len > 0 && !front_set_client(s, &a)) {
+        front_session_answer(s, &SMTP_REPLY(421, 4, 7, 0, "Too many sessions from your network, try again later"));
+        return;
+    }
+    if (x->addr.data && x->addr.len == 0)
+        front_forget_client(s);
+    if (x->login.data)
         snprintf(s->user, sizeof s->user, "%.*s",
                  (int)(x->login.len < sizeof s->user ? x->login.len : sizeof s->user - 1), x->login.data);
     class = front_session_class(s, NULL);

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct owner {
@@ -126,15 +127,16 @@ bool data_prepare(struct master *m, struct err *err)
 
 bool data_make_lane(const struct master *m, unsigned lane, struct err *err)
 {
+    struct owner owner = owner_of(m, lane == LANE_BACK ? ROLE_BACK : ROLE_FRONT, ROLE_BACK);
     struct arena a;
-    struct str   dir;
+    struct str   dir, bodies;
     bool         ok;
 
-    arena_init(&a, PATH_MAX, PATH_MAX * 2);
+    arena_init(&a, PATH_MAX, PATH_MAX * 4);
     dir = role_lane_dir(m->config, lane, &a);
-    ok = dir.data
-             ? prepare_dir(m, dir.data, 02770, owner_of(m, lane == LANE_BACK ? ROLE_BACK : ROLE_FRONT, ROLE_BACK), err)
-             : err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
+    bodies = dir.data ? arena_printf(&a, "%s/body", dir.data) : STR_NONE;
+    ok = bodies.data ? prepare_dir(m, dir.data, 02770, owner, err) && prepare_dir(m, bodies.data, 02770, owner, err)
+                     : err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
     arena_done(&a);
     return ok;
 }
@@ -212,13 +214,25 @@ bool data_open_log(struct master *m, struct err *err)
     return true;
 }
 
+/* The setting, but on a small file system no more than a sixteenth of it: a flood of refusals must not fill with log
+ * lines what the spool keeps free. */
+static uint64_t log_keep(const struct master *m)
+{
+    uint64_t       keep = m->config->log_keep;
+    struct statvfs fs;
+
+    if (fstatvfs(m->log_fd, &fs) == 0 && keep > (uint64_t)fs.f_blocks * fs.f_frsize / 16)
+        keep = (uint64_t)fs.f_blocks * fs.f_frsize / 16;
+    return keep;
+}
+
 void data_rotate_log(struct master *m)
 {
     struct stat st;
     char        from[PATH_MAX], to[PATH_MAX];
     struct err  err;
 
-    if (fstat(m->log_fd, &st) != 0 || (uint64_t)st.st_size < m->config->log_keep / LOG_FILES)
+    if (fstat(m->log_fd, &st) != 0 || (uint64_t)st.st_size < log_keep(m) / LOG_FILES)
         return;
     for (unsigned i = LOG_FILES - 1; i > 0; i--) {
         log_path(m, i - 1, from, sizeof from);

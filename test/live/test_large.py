@@ -131,6 +131,39 @@ def test_a_full_disk(make_tacit):
         subprocess.run(["umount", "-l", str(t.data)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_disk_filled_in_a_second(make_tacit):
+    """Faster than any look at the free space: mail, mailboxes, log and progress compete for 8 MiB, and all is delivered."""
+    t = make_tacit(extra='limits { sessions_per_client = 500 }')
+    t.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(t.data)], check=True)
+    try:
+        t.start()
+        t.user("add", "alice@example.test")
+        ledger = t.dir / "ledger"
+        subprocess.run([LOAD, "-m", "100000", "-s", "20", "-k", "100", "-l", "4000", "-T", "4", "-t", "alice@example.test",
+                        "-L", str(ledger), f"127.0.0.1:{t.mx}"], capture_output=True, timeout=60)
+        accepted = set(ledger.read_text().split())
+        assert len(accepted) > 100 and "code=452 status=4.3.1" in t.log()
+        got = set()
+
+        def all_there():
+            new = t.maildir("alice") / "new"
+            for p in list(new.iterdir()):
+                got.add(parsed(p.read_bytes())["X-Load-Tag"])
+                p.unlink()
+            t.run("queue", "retry", "--all", check=False)
+            return accepted <= got
+        wait_until(all_there, 60, 1.0)
+        with t.connect() as c:
+            c.helo()
+            assert c.message("s@elsewhere.example", "alice@example.test").startswith("250")
+        assert t.stop() == 0
+    finally:
+        t.stop()
+        subprocess.run(["umount", "-l", str(t.data)], check=True)
+
+
 def test_load_of_many_small_messages(make_tacit):
     t = make_tacit(extra="limits { sessions_per_client = 500 }").start()
     for i in range(10):
