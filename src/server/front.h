@@ -190,6 +190,8 @@ bool front_listen(struct front *f, unsigned number, int fd, struct err *err);
 void front_unlisten(struct front *f);
 /* The session is at another address than its connection says. False: that network has too many. */
 bool front_set_client(struct front_session *s, const struct io_address *a);
+/* Nobody knows where the client is: it is no relay, and no network counts it. */
+void front_forget_client(struct front_session *s);
 void front_accept_input(struct front_session *s, struct str in); /* PHASE_PROXY, PHASE_DELAY */
 void front_accept_due(struct front_session *s);
 

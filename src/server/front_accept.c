@@ -52,6 +52,17 @@ bool front_set_client(struct front_session *s, const struct io_address *a)
     return clients_enter(c->counters, c->slot, key, s->front->config->limits.sessions_per_client, &s->counted);
 }
 
+void front_forget_client(struct front_session *s)
+{
+    struct role_context *c = s->front->role;
+
+    if (s->counted)
+        clients_leave(c->counters, c->slot, s->client_key);
+    s->counted = s->is_relay = false;
+    s->port = 0;
+    snprintf(s->client, sizeof s->client, "unknown");
+}
+
 /* The class blocked gets its refusal from front_session_start. */
 static void greet(struct front_session *s)
 {

@@ -9,6 +9,7 @@
  *   data/spool      root:back    0751
  *   data/spool/lane-00  back:back   2770
  *   data/spool/lane-NN  front:back  2770  back reads and removes what fronts wrote
+ *   data/spool/lane-…/body     2770  the same owners; here, because a front may not set the group bit
  *   data/mail/…     back         0700
  *
  * Otherwise everything belongs to the user who started tacit. */

@@ -29,7 +29,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config)
     s->config = config;
     s->state = SMTP_SERVER_CONNECTED;
     arena_init(&s->arena, SERVER_CHUNK, config->limits.transaction_memory);
-    buf_init(&s->out, SERVER_OUTPUT_MAX);
+    buf_init(&s->out, SERVER_OUTPUT_MAX + (config->lmtp ? (size_t)config->limits.recipients * SERVER_OUTPUT_EACH : 0));
     buf_init(&s->line, SERVER_LINE_MAX);
     server_protocol_set(s);
     return s;

@@ -66,7 +66,9 @@ enum smtp_event_kind {
     SMTP_EVENT_CLOSE,   /* tells: send the output and close; nothing further is taken */
 };
 
-struct smtp_xclient { /* Postfix XCLIENT_README; empty: not given. "[UNAVAILABLE]" and "[TEMPUNAVAIL]" are empty too */
+/* Postfix XCLIENT_README. NULL: not given, what is known stays; empty: "[UNAVAILABLE]" or "[TEMPUNAVAIL]", known no
+ * more. */
+struct smtp_xclient {
     struct str name, addr, port, proto, helo, login, dest_addr, dest_port;
 };
 

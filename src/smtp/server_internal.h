@@ -11,6 +11,7 @@ enum {
     SERVER_LINE_ENDLESS = 64 << 10, /* octets after which a line that does not end ends the session */
     SERVER_OUTPUT_PAUSE = 8 << 10,  /* octets of output that wait: no further input is taken */
     SERVER_OUTPUT_MAX = 512 << 10,  /* ceiling; only a large EXPN reply comes near */
+    SERVER_OUTPUT_EACH = 128,       /* what LMTP may need beyond for each recipient, answered all at once */
     SERVER_HELO_MAX = 255,
     SERVER_CHUNK = 3072, /* of the arena, octets: a message with a few recipients fits in one */
 };

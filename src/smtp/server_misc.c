@@ -269,7 +269,7 @@ static bool xclient_parse(struct smtp_server *s, struct str rest, struct smtp_xc
         if (at == count || !word.len || !mail_xtext_decode(word, &s->arena, &value))
             return false;
         if (str_eq_nocase(value, STR("[UNAVAILABLE]")) || str_eq_nocase(value, STR("[TEMPUNAVAIL]")))
-            value = STR_NONE;
+            value = STR("");
         if (str_starts_nocase(value, STR("IPV6:")))
             value = str_skip(value, 5);
         *table[at].value = value;
