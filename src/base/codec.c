@@ -10,7 +10,6 @@ static void put_fixed(struct buf *b, uint64_t v, size_t len)
 }
 
 void put_u8(struct buf *b, uint8_t v) { put_fixed(b, v, 1); }
-void put_u16(struct buf *b, uint16_t v) { put_fixed(b, v, 2); }
 void put_u32(struct buf *b, uint32_t v) { put_fixed(b, v, 4); }
 void put_u64(struct buf *b, uint64_t v) { put_fixed(b, v, 8); }
 
@@ -56,7 +55,6 @@ static uint64_t get_fixed(struct reader *r, size_t len)
 }
 
 uint8_t  get_u8(struct reader *r) { return (uint8_t)get_fixed(r, 1); }
-uint16_t get_u16(struct reader *r) { return (uint16_t)get_fixed(r, 2); }
 uint32_t get_u32(struct reader *r) { return (uint32_t)get_fixed(r, 4); }
 uint64_t get_u64(struct reader *r) { return get_fixed(r, 8); }
 

@@ -10,7 +10,6 @@
 #include "base/buf.h"
 
 void put_u8(struct buf *b, uint8_t v);
-void put_u16(struct buf *b, uint16_t v);
 void put_u32(struct buf *b, uint32_t v);
 void put_u64(struct buf *b, uint64_t v);
 void put_var(struct buf *b, uint64_t v);
@@ -27,7 +26,6 @@ static inline bool          reader_ended(const struct reader *r) { return !r->fa
 static inline bool          reader_ok(const struct reader *r) { return !r->failed; }
 
 uint8_t    get_u8(struct reader *r);
-uint16_t   get_u16(struct reader *r);
 uint32_t   get_u32(struct reader *r);
 uint64_t   get_u64(struct reader *r);
 uint64_t   get_var(struct reader *r);

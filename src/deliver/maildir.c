@@ -148,7 +148,7 @@ static void unique_name(const char *hostname, char ret_name[NAME_MAX_LEN])
     char                host[HOST_MAX * 4 + 1];
     size_t              used = 0;
 
-    for (size_t i = 0; hostname[i] && i < HOST_MAX; i++) {
+    for (size_t i = 0; i < HOST_MAX && hostname[i]; i++) {
         unsigned char c = (unsigned char)hostname[i];
 
         if (c == '/' || c == ':' || c == ',' || c < 33 || c > 126)

@@ -123,14 +123,11 @@ struct io_acceptor {
     void (*accepted)(int fd, const struct io_address *peer, void *arg);
     void *arg;
     int   fd;
-    bool  paused, exhausted;
+    bool  exhausted;
     bool  busy, freed; /* inside accepted(): memory stays until that returns */
 };
 
-static void set_wanted(struct io_acceptor *a)
-{
-    io_watch_want(a->watch, a->paused || a->exhausted ? 0 : IO_READABLE, NULL);
-}
+static void set_wanted(struct io_acceptor *a) { io_watch_want(a->watch, a->exhausted ? 0 : IO_READABLE, NULL); }
 
 static void recovered(void *arg)
 {
@@ -146,7 +143,7 @@ static void ready(unsigned what, void *arg)
 
     (void)what;
     a->busy = true;
-    for (int i = 0; i < ACCEPT_PER_TURN && !a->freed && !a->paused; i++) {
+    for (int i = 0; i < ACCEPT_PER_TURN && !a->freed; i++) {
         struct io_address peer = {.len = sizeof peer.storage};
         int               fd = accept4(a->fd, (void *)&peer.storage, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -192,12 +189,6 @@ struct io_acceptor *io_acceptor_new(struct io_loop *loop, int                   
     io_watch_free(a->watch);
     free(a);
     return NULL;
-}
-
-void io_acceptor_pause(struct io_acceptor *a, bool paused)
-{
-    a->paused = paused;
-    set_wanted(a);
 }
 
 void io_acceptor_free(struct io_acceptor *a)

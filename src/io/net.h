@@ -45,7 +45,6 @@ struct io_acceptor *io_acceptor_new(struct io_loop *loop, int listen_fd,
                                     void (*accepted)(int fd, const struct io_address *peer, void *arg), void *arg,
                                     struct err *err);
 /* clang-format on */
-void io_acceptor_pause(struct io_acceptor *a, bool paused);
 void io_acceptor_free(struct io_acceptor *a); /* closes the descriptor too */
 
 /* A connected stream. Reading uses one buffer of the loop, so an idle stream costs only its own struct; what a callback

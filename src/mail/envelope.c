@@ -11,14 +11,3 @@ const char *client_class_name(enum client_class class)
 {
     return (unsigned)class < CLASS_COUNT ? class_names[class] : "unknown";
 }
-
-bool client_class_parse(struct str name, enum client_class *ret_class)
-{
-    for (unsigned i = 0; i < CLASS_COUNT; i++) {
-        if (str_eq(name, str_from(class_names[i]))) {
-            *ret_class = (enum client_class)i;
-            return true;
-        }
-    }
-    return false;
-}

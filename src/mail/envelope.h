@@ -19,7 +19,6 @@ enum client_class {
     CLASS_OURSELVES, /* messages that this server makes: reports, digests */
 };
 const char *client_class_name(enum client_class class);
-bool        client_class_parse(struct str name, enum client_class *ret_class);
 
 enum body_type { BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 

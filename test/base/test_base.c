@@ -204,12 +204,11 @@ static void what_is_put_is_got_and_nothing_else(void **state)
 
     (void)state;
     buf_init(&b, 1000);
-    put_u8(&b, 200), put_u16(&b, 65000), put_u32(&b, 4000000000U), put_u64(&b, UINT64_MAX);
+    put_u8(&b, 200), put_u32(&b, 4000000000U), put_u64(&b, UINT64_MAX);
     put_var(&b, 0), put_var(&b, 127), put_var(&b, 128), put_var(&b, UINT64_MAX);
     put_str(&b, STR("a\0b")), put_str(&b, STR_NONE);
     r = reader_of(buf_str(&b));
     assert_int_equal(get_u8(&r), 200);
-    assert_int_equal(get_u16(&r), 65000);
     assert_int_equal(get_u32(&r), 4000000000U);
     assert_true(get_u64(&r) == UINT64_MAX);
     assert_int_equal(get_var(&r), 0);
@@ -219,7 +218,7 @@ static void what_is_put_is_got_and_nothing_else(void **state)
     assert_true(str_eq(get_str(&r), STR("a\0b")) && str_is_empty(get_str(&r)) && reader_ended(&r));
     for (size_t cut = 0; cut < b.len; cut++) { /* every shorter input fails somewhere and never reads past its end */
         r = reader_of(str_part(buf_str(&b), 0, cut));
-        get_u8(&r), get_u16(&r), get_u32(&r), get_u64(&r);
+        get_u8(&r), get_u32(&r), get_u64(&r);
         get_var(&r), get_var(&r), get_var(&r), get_var(&r), get_str(&r), get_str(&r);
         assert_false(reader_ok(&r));
     }
