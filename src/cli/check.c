@@ -80,6 +80,8 @@ const struct cli_command check_command = {
         "Reads the configuration as the server would, and changes nothing. The first mistake is told in one line with "
         "file, line, what is wrong and what was perhaps meant. Warnings are about what is right but perhaps not "
         "wanted.",
+    .examples = "tacit check\n"
+                "tacit check --strict --config ./tacit.conf && systemctl reload tacit",
     .options = options,
     .run = run_check,
 };

@@ -227,9 +227,12 @@ static int parse_options(struct cli *cli, int argc, char **argv, bool *ret_help)
 {
     struct option longs[OPTIONS_MAX + 2];
     char          letters[3 * OPTIONS_MAX + 4];
+    size_t        room = 1;
     int           got;
 
-    cli->given = calloc((size_t)argc + 1, sizeof *cli->given);
+    for (int i = 1; i < argc; i++) /* letters can stand together: more options than words */
+        room += strlen(argv[i]);
+    cli->given = calloc(room, sizeof *cli->given);
     if (!cli->given)
         return cli_fail(cli, "out of memory");
     make_tables(cli, longs, letters);
@@ -249,8 +252,8 @@ static int parse_options(struct cli *cli, int argc, char **argv, bool *ret_help)
             if (cli->given[i].option == o)
                 return o->name ? cli_usage(cli, "--%s is given twice", o->name)
                                : cli_usage(cli, "-%c is given twice", o->letter);
-        if (cli->given_count <= (size_t)argc) /* letters can stand together: more options than words */
-            cli->given[cli->given_count++] = (struct cli_given){o, optarg};
+        assert(cli->given_count < room);
+        cli->given[cli->given_count++] = (struct cli_given){o, optarg};
     }
     cli->argc = argc - optind;
     cli->argv = argv + optind;

@@ -12,7 +12,7 @@
  *     };
  *     const struct cli_command user_add_command = {
  *         .name = "add", .arguments = "ADDRESS", .min = 1, .max = 1, .summary = "makes a mailbox",
- *         .description = "…", .options = options, .run = user_add};
+ *         .description = "…", .examples = "tacit user add alice@example.org", .options = options, .run = user_add};
  *
  * Every command has --help. Commands print what was asked for to standard output and everything else to standard
  * error; they do not call exit. */
@@ -61,6 +61,7 @@ struct cli_command {
     int         min, max;    /* how many arguments; max CLI_UNLIMITED: any number */
     const char *summary;     /* one line for the list of commands, without a full stop */
     const char *description; /* paragraphs, parted by an empty line; a line with leading blanks stands as it is */
+    const char *examples;    /* command lines, one a line; may be NULL */
     const struct cli_option *options; /* ends with {0}; may be NULL */
     int (*run)(struct cli *cli);
     const struct cli_command *const *subs;   /* ends with NULL */

@@ -80,6 +80,8 @@ static int connect_to(struct cli *cli, const char *path)
     if (errno == ENOENT || errno == ECONNREFUSED)
         cli_fail(cli, "the server is not running (nobody listens at %s); start it with: tacit serve --config %s", path,
                  cli_config_path(cli));
+    else if (errno == EACCES)
+        cli_fail(cli, "%s: permission denied: only root and the user who runs the server may ask it", path);
     else
         cli_fail(cli, "%s: %s", path, strerror(errno));
     if (fd >= 0)

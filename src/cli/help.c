@@ -73,6 +73,20 @@ static void print_option(FILE *out, char letter, const char *name, const char *v
     print_filled(out, help, OPTION_COLUMN, OPTION_COLUMN);
 }
 
+static void print_examples(FILE *out, const struct cli_command *command)
+{
+    const char *bold = cli_colour(out, CLI_BOLD), *plain = cli_colour(out, CLI_PLAIN);
+    struct str  rest = str_from(command->examples ? command->examples : ""), line;
+
+    if (!rest.len)
+        return;
+    fprintf(out, "\n%sExamples%s\n", bold, plain);
+    while (rest.data) {
+        line = str_cut(&rest, '\n');
+        fprintf(out, "  %.*s\n", STR_ARG(line));
+    }
+}
+
 void cli_print_help(FILE *out, const struct cli_command *command, const char *path)
 {
     const char *bold = cli_colour(out, CLI_BOLD), *plain = cli_colour(out, CLI_PLAIN);
@@ -92,6 +106,7 @@ void cli_print_help(FILE *out, const struct cli_command *command, const char *pa
                 fprintf(out, "  %-*s  ", 12, command->subs[i]->name);
                 print_filled(out, command->subs[i]->summary, 16, 16);
             }
+        print_examples(out, command);
         fprintf(out, "\n%s COMMAND --help tells more about one of them.\n", path);
         return;
     }
@@ -100,4 +115,5 @@ void cli_print_help(FILE *out, const struct cli_command *command, const char *pa
         if (o->help)
             print_option(out, o->letter, o->name, o->value, o->optional, o->help);
     print_option(out, 0, "help", NULL, false, "show this and exit");
+    print_examples(out, command);
 }

@@ -288,6 +288,9 @@ const struct cli_command init_command = {
     .summary = "writes a working configuration for a domain and prints its DNS records",
     .description = "Makes the configuration file, the data directory with the server's secret key, and a directory of "
                    "mailboxes with the mailbox postmaster. A file that is already there is never changed.",
+    .examples = "tacit init example.org\n"
+                "tacit init example.org --hostname mx.example.org\n"
+                "tacit init example.test --config ./tacit.conf --listen 127.0.0.1:2525",
     .options = options,
     .run = run_init,
 };

@@ -109,6 +109,15 @@ static void print_options(FILE *out, const struct cli_command *c)
     print_option(out, &(struct cli_option){.name = "help", .help = "show a short help and exit"});
 }
 
+static void print_examples(FILE *out, const struct cli_command *c)
+{
+    if (!c->examples)
+        return;
+    fputs(".SH EXAMPLES\n.nf\n", out);
+    print_z(out, c->examples);
+    fputs("\n.fi\n", out);
+}
+
 static void print_exit_status(FILE *out)
 {
     fputs(".SH EXIT STATUS\n0: done; 1: it failed, and standard error says why; 2: wrong use.\n", out);
@@ -144,8 +153,14 @@ void cli_print_man(FILE *out, const struct cli_command *c, const char *path)
             if (c->subs[i]->description)
                 print_description(out, c->subs[i]->description);
             print_options(out, c->subs[i]);
+            if (c->subs[i]->examples) {
+                fputs(".PP\nExamples:\n.PP\n.nf\n", out);
+                print_z(out, c->subs[i]->examples);
+                fputs("\n.fi\n", out);
+            }
         }
     }
+    print_examples(out, c);
     if (c != &sendmail_command)
         print_exit_status(out);
     fputs(".SH SEE ALSO\n.BR tacit (1),\n.BR tacit.conf (5)\n", out);
@@ -157,7 +172,7 @@ void cli_print_man_tacit(FILE *out)
     fputs(".SH SYNOPSIS\n\\fBtacit\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR]\\&... [\\fIARGUMENT\\fR]\\&...\n.SH COMMANDS\n",
           out);
     for (size_t i = 0; cli_commands[i]; i++)
-        if (!cli_commands[i]->hidden) {
+        if (!cli_commands[i]->hidden && cli_commands[i] != &help_command) { /* which has no page of its own */
             fprintf(out, ".TP\n.BR tacit\\-%s (1)\n", cli_commands[i]->name);
             print_z(out, cli_commands[i]->summary);
             fputs(".\n", out);
@@ -215,7 +230,7 @@ void cli_print_man_config(FILE *out)
         "number, seconds without. What is not set has its default.\n.PP\n"
         "\\fBtacit check\\fR tells whether a file is right. A running server reads it again on SIGHUP and keeps "
         "what it has if the new one is not right.\n.PP\nA whole configuration for one domain:\n.PP\n.nf\n"
-        "hostname = \"mx.example.org\"\nlisten mx { address = \"0.0.0.0:25\" }\ndomain \"example.org\" { }\n.fi\n",
+        "hostname = \"mx.example.org\"\nlisten mx { address = \"*:25\" }\ndomain \"example.org\" { }\n.fi\n",
         out);
     for (size_t i = 0; i < config_block_count; i++) {
         const struct config_block *b = &config_blocks[i];

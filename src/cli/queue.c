@@ -44,12 +44,27 @@ static bool add_time(struct cli *cli, json_t *request, const char *option, const
     return true;
 }
 
+static bool check_state(struct cli *cli)
+{
+    static const char *const states[] = {"queued", "active", "deferred", "waiting", "unclaimed", "held"};
+    const char              *text = cli_value(cli, "state");
+
+    for (size_t i = 0; text && i < sizeof states / sizeof *states; i++)
+        if (strcmp(text, states[i]) == 0)
+            text = NULL;
+    if (text)
+        cli_usage(cli, "--state must be queued, active, deferred, waiting, unclaimed or held, not \"%s\"", text);
+    return !text;
+}
+
 /* NULL: wrong use, which was said. */
 static json_t *make_request(struct cli *cli, const char *command)
 {
     static const char *const texts[] = {"sender", "recipient", "domain", "state", "text"};
-    json_t                  *request = json_object(), *ids;
+    json_t                  *request = check_state(cli) ? json_object() : NULL, *ids;
 
+    if (!request)
+        return NULL;
     json_object_set_new(request, "command", json_string(command));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (cli_value(cli, texts[i]))
@@ -261,12 +276,26 @@ static void on_done(json_t *row, void *arg)
         cli_fail(o->cli, "%s: %s", control_text(row, "id"), control_text(row, "failed"));
 }
 
+static bool any_filter(const struct cli *cli)
+{
+    static const char *const filters[] = {"sender", "recipient", "domain", "state",
+                                          "text",   "older",     "newer",  "unclaimed"};
+    bool                     any = false;
+
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+        any |= cli_has(cli, filters[i]);
+    return any;
+}
+
 static int run_change(struct cli *cli, const char *command, const char *done)
 {
     struct output o = {.cli = cli, .json = cli_has(cli, "json")};
-    json_t       *request = make_request(cli, command);
+    json_t       *request;
     int           status;
 
+    if (!cli->argc && !any_filter(cli) && !cli_has(cli, "all"))
+        return cli_usage(cli, "say which messages: by id, by a filter such as --sender ADDRESS, or --all");
+    request = make_request(cli, command);
     if (!request)
         return CLI_USAGE;
     status = control_call(cli, request, on_done, &o, NULL);
@@ -309,6 +338,8 @@ static const struct cli_command list_command = {
     .max = CLI_UNLIMITED,
     .summary = "shows what waits",
     .description = "Shows each message that is not finished, oldest first, with the recipients that it still has.",
+    .examples = "tacit queue list --unclaimed\n"
+                "tacit queue list --domain example.org --older 2h --json",
     .options = list_options,
     .run = run_list};
 static const struct cli_command show_command = {
@@ -318,6 +349,7 @@ static const struct cli_command show_command = {
     .max = CLI_UNLIMITED,
     .summary = "shows a message: envelope, recipients and header",
     .description = "Shows all that is known of a message, also the recipients that are done, and its header fields.",
+    .examples = "tacit queue show 6gzvxc16r1000",
     .options = show_options,
     .run = run_show};
 static const struct cli_command hold_command = {
@@ -326,6 +358,7 @@ static const struct cli_command hold_command = {
     .max = CLI_UNLIMITED,
     .summary = "stops attempts until released",
     .description = "Held messages are neither attempted nor given up, however long it takes.",
+    .examples = "tacit queue hold --sender news@elsewhere.example",
     .options = change_options,
     .run = run_hold};
 static const struct cli_command release_command = {
@@ -336,6 +369,8 @@ static const struct cli_command release_command = {
     .description =
         "A held message goes on as before. Unclaimed mail is attempted again, in vain as long as its mailbox "
         "does not exist; with --to it is delivered to another address.",
+    .examples = "tacit queue release 6gzvxc16r1000 --to alice@example.org\n"
+                "tacit queue release --state held",
     .options = release_options,
     .run = run_release};
 static const struct cli_command retry_command = {
@@ -344,6 +379,7 @@ static const struct cli_command retry_command = {
     .max = CLI_UNLIMITED,
     .summary = "attempts messages now",
     .description = "The next attempt is made at once; later ones follow the schedule.",
+    .examples = "tacit queue retry --text quota",
     .options = change_options,
     .run = run_retry};
 static const struct cli_command remove_command = {
@@ -353,6 +389,7 @@ static const struct cli_command remove_command = {
     .summary = "removes messages; nobody is told",
     .description =
         "The messages are gone, and neither senders nor recipients hear of it. The log keeps a line for each.",
+    .examples = "tacit queue remove --unclaimed --older 2d",
     .options = change_options,
     .run = run_remove};
 static const struct cli_command reroute_command = {.name = "reroute",
@@ -379,4 +416,6 @@ const struct cli_command queue_command = {
         "yet), active (being attempted), deferred (to be attempted again), waiting (for a way to another "
         "server), unclaimed (from a stranger for a mailbox that does not exist; held for some days), held (by "
         "tacit queue hold).",
+    .examples = "tacit queue list\n"
+                "tacit queue retry --domain example.org",
     .subs = subs};

@@ -433,6 +433,9 @@ const struct cli_command sendmail_command = {
         "a "
         "recipient does not exist, 69 refused, 75 not now (the server is not running, or says to try later), 77 not "
         "permitted, 78 the configuration is not right.",
+    .examples = "printf 'Subject: disk full\\n\\n/var\\n' | tacit sendmail you@example.org\n"
+                "tacit sendmail -t -i < message.eml\n"
+                "tacit user add root@example.org --alias-of you@example.org   (mail of cron)",
     .options = options,
     .run = run_sendmail,
 };

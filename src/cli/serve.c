@@ -25,6 +25,8 @@ static int run_serve(struct cli *cli)
 {
     if (cli_has(cli, "role"))
         return run_role(cli, cli_value(cli, "role"));
+    if (!cli_config(cli)) /* said with its remedy; master reads it again for itself */
+        return CLI_FAILED;
     return master_run(&(struct serve_options){.config_path = cli_config_path(cli)});
 }
 
@@ -44,6 +46,8 @@ const struct cli_command serve_command = {
         "to data/log, which tacit trace reads. When mail can come in, a line \"ready: listening on …\" says where.\n\n"
         "SIGHUP reads the configuration again; if it is not right, the old one stays in force and the log says why. "
         "SIGTERM and SIGINT end the server: open transactions may finish within the time that the setting grace gives.",
+    .examples = "tacit serve\n"
+                "tacit serve --config ./tacit.conf",
     .options = options,
     .run = run_serve,
 };

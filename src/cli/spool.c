@@ -4,7 +4,11 @@
 #include "queue/queue.h"
 #include "spool/verify.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { SCRATCH_CHUNK = 64 << 10, SCRATCH_MAX = 256 << 20 };
 
@@ -39,9 +43,9 @@ static void on_segment(const struct verify_segment *s, void *arg)
                              (json_int_t)s->octets, "damages", (json_int_t)s->damages, "head_ok", s->head_ok, "torn",
                              s->torn));
     else
-        printf("segment %016llx  %9llu records  %12llu octets%s%s%s\n", (unsigned long long)s->seq,
-               (unsigned long long)s->records, (unsigned long long)s->octets, s->head_ok ? "" : "  head damaged",
-               s->damages ? "  damaged" : "",
+        printf("segment %016llx  %9llu record%s  %12llu octets%s%s%s\n", (unsigned long long)s->seq,
+               (unsigned long long)s->records, s->records == 1 ? " " : "s", (unsigned long long)s->octets,
+               s->head_ok ? "" : "  head damaged", s->damages ? "  damaged" : "",
                s->torn ? "  ends in a torn record, which a crash left and is no loss" : "");
 }
 
@@ -137,6 +141,36 @@ static void on_record(const struct lane_record *r, void *arg)
     arena_reset(&l->scratch);
 }
 
+/* Every lane has its lock (spool/lane.h); another directory would look like a lane with nothing in it. */
+static bool is_lane(const struct cli *cli)
+{
+    char        path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/lock", cli->argv[0]);
+    if (stat(cli->argv[0], &st) != 0 || access(path, F_OK) == 0 || errno != ENOENT)
+        return true; /* or what is wrong will be said better by whoever opens it */
+    cli_fail(cli, "%s is not a lane of the spool; one is, for instance, data/spool/lane-01", cli->argv[0]);
+    return false;
+}
+
+static void print_count(const char *before, uint64_t count, const char *what)
+{
+    printf("%s%llu %s%s", before, (unsigned long long)count, what, count == 1 ? "" : "s");
+}
+
+static void print_sum(const struct verify_sum *sum, uint64_t bad_records)
+{
+    print_count("", sum->segments, "segment");
+    print_count(", ", sum->records, "record");
+    print_count(", ", sum->octets, "octet");
+    if (sum->damages)
+        print_count(", ", sum->damages, "damaged place");
+    if (bad_records)
+        printf(", %llu of the records not the queue's", (unsigned long long)bad_records);
+    puts(sum->damages || bad_records ? "" : "; nothing is damaged");
+}
+
 static int look(struct cli *cli, bool dump)
 {
     struct look         l = {.cli = cli, .json = cli_has(cli, "json"), .dump = dump};
@@ -146,15 +180,15 @@ static int look(struct cli *cli, bool dump)
     struct err        err;
     bool              ok;
 
+    if (!is_lane(cli))
+        return CLI_FAILED;
     arena_init(&l.scratch, SCRATCH_CHUNK, SCRATCH_MAX);
     ok = lane_verify(cli->argv[0], false, &calls, &sum, &err);
     arena_done(&l.scratch);
     if (!ok)
         return cli_fail_err(cli, &err);
     if (!dump && !l.json)
-        printf("%llu segments, %llu records, %llu octets, %llu damages, %llu records that are none of the queue's\n",
-               (unsigned long long)sum.segments, (unsigned long long)sum.records, (unsigned long long)sum.octets,
-               (unsigned long long)sum.damages, (unsigned long long)l.bad_records);
+        print_sum(&sum, l.bad_records);
     return sum.damages || l.bad_records ? CLI_FAILED : CLI_OK;
 }
 
@@ -172,6 +206,7 @@ static const struct cli_command verify_command = {
     .description =
         "Reads the lane without changing it, also beside a running server, and says for each segment what is in "
         "it. Exit status 1: something is damaged.",
+    .examples = "tacit spool verify /var/lib/tacit/spool/lane-01",
     .options = options,
     .run = run_verify};
 static const struct cli_command        dump_command = {.name = "dump",
@@ -182,6 +217,7 @@ static const struct cli_command        dump_command = {.name = "dump",
                                                        .description =
                                                            "One line for each record, in order: place, whether the next "
                                                                   "belongs to it (+), type, id, octets, and what it says.",
+                                                       .examples = "tacit spool dump /var/lib/tacit/spool/lane-00",
                                                        .options = options,
                                                        .run = run_dump};
 static const struct cli_command *const subs[] = {&verify_command, &dump_command, NULL};
@@ -192,4 +228,5 @@ const struct cli_command spool_command = {
     .description =
         "A lane is a directory data/spool/lane-NN; lane-00 is written by the process that delivers, the others by "
         "those that receive. The format is in doc/spool-format.md.",
+    .examples = "tacit spool verify /var/lib/tacit/spool/lane-01",
     .subs = subs};

@@ -23,22 +23,36 @@ static void print_processes(const json_t *status)
     }
 }
 
+/* A counter's name says its unit: octets, or us for a time; "us" itself is not for people. */
+static void print_counter(const char *name, uint64_t value)
+{
+    char words[64] = "", number[32];
+
+    if (strstr(name, "octets"))
+        control_size_text(value, number);
+    else if (!strstr(name, "_us_"))
+        snprintf(number, sizeof number, "%llu", (unsigned long long)value);
+    else
+        snprintf(number, sizeof number, value < 10000000 ? "%.1f ms" : "%.0f s",
+                 (double)value / (value < 10000000 ? 1e3 : 1e6));
+    for (const char *c = name; *c;) {
+        struct str word = str_of(c, strcspn(c, "_"));
+
+        c += word.len + (c[word.len] == '_');
+        if (str_eq(word, STR("us")))
+            word = STR("time");
+        snprintf(words + strlen(words), sizeof words - strlen(words), "%s%.*s", *words ? " " : "", STR_ARG(word));
+    }
+    printf("%-26s %s\n", words, number);
+}
+
 static void print_counters(const json_t *status)
 {
     json_t     *totals = json_object_get(status, "totals"), *value;
     const char *name;
 
     putchar('\n');
-    json_object_foreach(totals, name, value)
-    {
-        char words[64];
-
-        snprintf(words, sizeof words, "%s", name);
-        for (char *c = words; *c; c++)
-            if (*c == '_')
-                *c = ' ';
-        printf("%-26s %llu\n", words, (unsigned long long)json_integer_value(value));
-    }
+    json_object_foreach(totals, name, value) { print_counter(name, (uint64_t)json_integer_value(value)); }
 }
 
 static void print_replies(const json_t *status)
@@ -86,6 +100,9 @@ const struct cli_command status_command = {
     .summary = "shows the processes of the running server and what they have counted",
     .description =
         "Totals count since the server started, over all processes that it has had; the others say how it is "
-        "now. The same counters are served to Prometheus where the block metrics names an address.",
+        "now. Octets are shown with K, M, G or T (powers of 1024). The same counters are served to Prometheus where "
+        "the block metrics names an address.",
+    .examples = "tacit status\n"
+                "tacit status --json | jq .totals.queue_messages",
     .options = options,
     .run = run_status};

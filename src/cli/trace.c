@@ -332,7 +332,11 @@ static int run_trace(struct cli *cli)
         each_line(&t, keep);
         status = tell(&t);
     } else {
-        status = cli_fail(cli, "there is no log in %s: the server has not run yet, or it may not be read", t.dir);
+        status =
+            cli_fail(cli,
+                     errno == EACCES ? "the log in %s may not be read by this user: be root, or who runs the server"
+                                     : "there is no log in %s: the server has not run yet",
+                     t.dir);
     }
     for (size_t i = 0; i < t.line_count; i++)
         json_decref(t.lines[i].line);
@@ -355,5 +359,8 @@ const struct cli_command trace_command = {
         "Reads the log (data/log/tacit.log and its predecessors) and shows, in the order of time, the sessions, "
         "messages, attempts and reports that have to do with a message (by its id), an address, or a client (by "
         "its IP address), refused sessions too. The server need not run.",
+    .examples = "tacit trace alice@example.org\n"
+                "tacit trace 192.0.2.7\n"
+                "tacit trace 6gzvxc0w00g00 --json",
     .options = options,
     .run = run_trace};

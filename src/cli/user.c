@@ -86,11 +86,20 @@ static bool get_entry(struct user *u, struct directory_entry *ret_entry)
     return false;
 }
 
-static int put_entry(struct user *u, const struct directory_entry *entry)
+/* What was done to the address, in a word, with what it is. */
+static int said(struct user *u, const char *done, enum entry_kind kind)
+{
+    printf("%s%s%s ", done, *done ? " " : "", directory_kind_name(kind));
+    cli_print_safe(stdout, mail_address_text(&u->address, &u->arena));
+    putchar('\n');
+    return CLI_OK;
+}
+
+static int put_entry(struct user *u, const struct directory_entry *entry, const char *done)
 {
     struct err err;
 
-    return directory_update(u->directory, entry, &err) ? CLI_OK : fail_err(u, &err);
+    return directory_update(u->directory, entry, &err) ? said(u, done, entry->kind) : fail_err(u, &err);
 }
 
 /* ---- passwords ---- */
@@ -280,9 +289,7 @@ static int run_add(struct cli *cli)
         return user_end(&u, fail_err(&u, &err));
     if (cli_has(cli, "catch-all"))
         status = add_catch_all(&u);
-    if (status == CLI_OK)
-        printf("added %s %.*s\n", directory_kind_name(entry.kind), STR_ARG(mail_address_text(&u.address, &u.arena)));
-    return user_end(&u, status);
+    return user_end(&u, status == CLI_OK ? said(&u, "added", entry.kind) : status);
 }
 
 /* ---- change, move, disable, enable, password, remove ---- */
@@ -320,7 +327,7 @@ static int run_change(struct cli *cli)
         list |= cli_has(cli, list_options[i]);
     list |= cli_has(cli, "drop-member") || cli_has(cli, "hide-members") || cli_has(cli, "open");
     if (list && entry.kind != ENTRY_LIST && entry.kind != ENTRY_ALIAS)
-        return user_end(&u, cli_fail(cli, "%s is a %s, not a list", cli->argv[0], directory_kind_name(entry.kind)));
+        return user_end(&u, cli_fail(cli, "%s is no list but: %s", cli->argv[0], directory_kind_name(entry.kind)));
     if (cli_has(cli, "quota") && entry.kind != ENTRY_MAILBOX)
         return user_end(&u, cli_fail(cli, "%s is not a mailbox", cli->argv[0]));
     if (!option_quota(&u, &entry) || !option_targets(&u, "member", &entry) || !drop_members(&u, &entry) ||
@@ -328,7 +335,7 @@ static int run_change(struct cli *cli)
         return user_end(&u, u.status);
     entry.closed = (entry.closed || cli_has(cli, "closed")) && !cli_has(cli, "open");
     entry.show_members = (entry.show_members || cli_has(cli, "show-members")) && !cli_has(cli, "hide-members");
-    return user_end(&u, put_entry(&u, &entry));
+    return user_end(&u, put_entry(&u, &entry, "changed"));
 }
 
 static int run_move(struct cli *cli)
@@ -344,15 +351,15 @@ static int run_move(struct cli *cli)
     if (!user_begin(&u, cli) || !parse_target(&u, cli->argv[1], &target) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     if (entry.kind != ENTRY_MAILBOX && entry.kind != ENTRY_MOVED)
-        return user_end(
-            &u, cli_fail(cli, "%s is a %s; only mailboxes move", cli->argv[0], directory_kind_name(entry.kind)));
+        return user_end(&u, cli_fail(cli, "%s is no mailbox but: %s; only mailboxes move", cli->argv[0],
+                                     directory_kind_name(entry.kind)));
     if (str_eq(target, mail_address_text(&u.address, &u.arena)))
         return user_end(&u, cli_fail(cli, "the new address is the old one"));
     entry.kind = ENTRY_MOVED;
     entry.moved = moved;
     entry.targets = &target;
     entry.target_count = 1;
-    return user_end(&u, put_entry(&u, &entry));
+    return user_end(&u, put_entry(&u, &entry, ""));
 }
 
 static int set_disabled(struct cli *cli, bool disabled)
@@ -369,7 +376,7 @@ static int set_disabled(struct cli *cli, bool disabled)
         entry.kind = ENTRY_MAILBOX;
         entry.target_count = 0;
     }
-    return user_end(&u, put_entry(&u, &entry));
+    return user_end(&u, put_entry(&u, &entry, disabled ? "disabled" : "enabled"));
 }
 
 static int run_disable(struct cli *cli) { return set_disabled(cli, true); }
@@ -388,7 +395,8 @@ static int run_password(struct cli *cli)
         entry.password = STR_NONE;
     else if (!read_password(&u, &entry.password))
         return user_end(&u, CLI_FAILED);
-    return user_end(&u, put_entry(&u, &entry));
+    return user_end(&u,
+                    put_entry(&u, &entry, cli_has(cli, "remove") ? "removed the password of" : "set the password of"));
 }
 
 static int run_remove(struct cli *cli)
@@ -403,7 +411,7 @@ static int run_remove(struct cli *cli)
         return user_end(&u, fail_err(&u, &err));
     if (entry.kind == ENTRY_MAILBOX)
         fprintf(stderr, "The mail of %s was left where it is.\n", cli->argv[0]);
-    return user_end(&u, CLI_OK);
+    return user_end(&u, said(&u, "removed", entry.kind));
 }
 
 /* ---- the table ---- */
@@ -452,19 +460,26 @@ static const struct cli_command add_command = {
     .arguments = "ADDRESS",
     .min = 1,
     .max = 1,
-    .summary = "make a mailbox, an alias or a list",
+    .summary = "makes a mailbox, an alias or a list",
     .description = "Makes a mailbox, or with --alias-of an alias and with --list a list. The domain of ADDRESS must "
                    "have a block in the configuration. Case does not matter in names, and a name with a tag behind the "
                    "domain's separator (alice+shop) reaches the name without it unless it has an entry of its own.\n\n"
                    "The address *@DOMAIN gets whatever no other entry names; it is an alias.",
+    .examples = "tacit user add alice@example.org --quota 2G\n"
+                "tacit user add info@example.org --alias-of alice@example.org\n"
+                "tacit user add team@example.org --list --member alice@example.org \\\n"
+                "    --member bob@elsewhere.example --owner alice@example.org",
     .options = add_options,
     .run = run_add};
 static const struct cli_command change_command = {.name = "change",
                                                   .arguments = "ADDRESS",
                                                   .min = 1,
                                                   .max = 1,
-                                                  .summary = "change a quota, a list or an alias",
+                                                  .summary = "changes a quota, a list or an alias",
                                                   .description = "Changes what the options name and leaves the rest.",
+                                                  .examples =
+                                                      "tacit user change alice@example.org --quota 5G\n"
+                                                      "tacit user change team@example.org --member carol@example.org",
                                                   .options = change_options,
                                                   .run = run_change};
 static const struct cli_command move_command = {
@@ -472,12 +487,14 @@ static const struct cli_command move_command = {
     .arguments = "OLD NEW",
     .min = 2,
     .max = 2,
-    .summary = "say that a mailbox has a new address",
+    .summary = "says that a mailbox has a new address",
     .description =
         "The mailbox OLD takes no mail any more; NEW is where its owner went. What senders learn of it is for "
         "--reply to say, and only those who may be told learn anything at all; to everybody else OLD is an "
         "address like any other. With 251 mail is forwarded, and a failure there is reported without naming "
         "NEW. The mail that lies in OLD stays there.",
+    .examples = "tacit user move alice@example.org alice@elsewhere.example --reply 251\n"
+                "tacit user move alice@example.org alice@elsewhere.example --reply hide",
     .options = move_options,
     .run = run_move};
 static const struct cli_command disable_command = {
@@ -485,7 +502,7 @@ static const struct cli_command disable_command = {
     .arguments = "ADDRESS",
     .min = 1,
     .max = 1,
-    .summary = "take no mail for an address for now",
+    .summary = "takes no mail for an address for now",
     .description = "Mail for it fails with 5.2.1 until it is enabled again. What it holds is kept.",
     .options = plain_options,
     .run = run_disable};
@@ -493,7 +510,7 @@ static const struct cli_command enable_command = {.name = "enable",
                                                   .arguments = "ADDRESS",
                                                   .min = 1,
                                                   .max = 1,
-                                                  .summary = "take mail for it again",
+                                                  .summary = "takes mail for it again",
                                                   .description = "Ends what disable or move began.",
                                                   .options = plain_options,
                                                   .run = run_enable};
@@ -502,8 +519,10 @@ static const struct cli_command password_command = {
     .arguments = "ADDRESS",
     .min = 1,
     .max = 1,
-    .summary = "set the password of a mailbox",
+    .summary = "sets the password of a mailbox",
     .description = "Reads one line from standard input, or asks twice on a terminal, and keeps a yescrypt hash of it.",
+    .examples = "tacit user password alice@example.org\n"
+                "pwgen 20 1 | tacit user password alice@example.org",
     .options = password_options,
     .run = run_password};
 static const struct cli_command remove_command = {
@@ -511,7 +530,7 @@ static const struct cli_command remove_command = {
     .arguments = "ADDRESS",
     .min = 1,
     .max = 1,
-    .summary = "remove an address",
+    .summary = "removes an address",
     .description = "The address does not exist any more. Mail that was delivered to it is left where it is.",
     .options = plain_options,
     .run = run_remove};
@@ -523,4 +542,6 @@ static const struct cli_command *const commands[] = {&add_command,      &user_li
 const struct cli_command user_command = {.name = "user",
                                          .summary = "who exists: mailboxes, aliases and lists",
                                          .description = "Changes take effect at once, whether the server runs or not.",
+                                         .examples = "tacit user add alice@example.org\n"
+                                                     "tacit user list",
                                          .subs = commands};

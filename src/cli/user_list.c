@@ -1,7 +1,7 @@
 /* user_list.c: tacit user list: entries as they come from the directory, one at a time, however many there are. */
 #include "cli/user.h"
 
-#include <jansson.h>
+#include "cli/control_client.h"
 
 struct listing {
     struct user                *u;
@@ -36,24 +36,27 @@ static void print_json(const struct directory_entry *e, struct str address, size
 
 static void print_text(const struct directory_entry *e, struct str address)
 {
+    char size[16];
+
     printf("%s", cli_colour(stdout, CLI_BOLD));
     cli_print_safe(stdout, address);
-    printf("%s%*s %s", cli_colour(stdout, CLI_PLAIN), address.len < 32 ? (int)(32 - address.len) : 0, "",
+    printf("%s%*s  %-7s", cli_colour(stdout, CLI_PLAIN), address.len < 32 ? (int)(32 - address.len) : 0, "",
            directory_kind_name(e->kind));
     for (size_t i = 0; i < e->target_count; i++) {
-        fputs(i ? ", " : " to ", stdout);
+        fputs(i ? ", " : "  to ", stdout);
         cli_print_safe(stdout, e->targets[i]);
     }
     if (e->kind == ENTRY_MOVED)
-        printf(" reply %s", directory_moved_name(e->moved));
+        printf("  reply %s", directory_moved_name(e->moved));
     if (e->owner.len) {
-        fputs(" owner ", stdout);
+        fputs("  owner ", stdout);
         cli_print_safe(stdout, e->owner);
     }
+    control_size_text(e->quota, size);
     if (e->quota)
-        printf(" quota %llu", (unsigned long long)e->quota);
-    printf("%s%s%s%s%s%s\n", e->show_members ? " show-members" : "", e->closed ? " closed" : "",
-           e->password.len ? " password" : "", cli_colour(stdout, CLI_YELLOW), e->disabled ? " disabled" : "",
+        printf("  quota %s", size);
+    printf("%s%s%s%s%s%s\n", e->show_members ? "  shows its members" : "", e->closed ? "  closed" : "",
+           e->password.len ? "  has a password" : "", cli_colour(stdout, CLI_YELLOW), e->disabled ? "  disabled" : "",
            cli_colour(stdout, CLI_PLAIN));
 }
 
@@ -67,6 +70,9 @@ static bool print_entry(const struct directory_entry *e, void *arg)
     text = mail_address_text(&address, &l->u->arena);
     if (!text.data)
         return true;
+    if (!l->json && !l->count)
+        printf("%s%-32s  %-7s  %s%s\n", cli_colour(stdout, CLI_DIM), "ADDRESS", "KIND", "MORE",
+               cli_colour(stdout, CLI_PLAIN));
     if (l->json)
         print_json(e, text, l->count);
     else
@@ -115,7 +121,10 @@ static int run_list(struct cli *cli)
     arena_init(&u.arena, USER_ARENA_CHUNK, USER_ARENA_MAX);
     fputs(l.json ? "[" : "", stdout);
     status = list_domains(&l, cli->argc ? cli->argv[0] : NULL);
-    fputs(l.json ? "]\n" : "", stdout);
+    if (l.json)
+        puts("]");
+    else if (status == CLI_OK)
+        printf("%zu address%s\n", l.count, l.count == 1 ? "" : "es");
     return user_end(&u, status);
 }
 
@@ -130,7 +139,9 @@ const struct cli_command user_list_command = {
     .arguments = "[DOMAIN]",
     .min = 0,
     .max = 1,
-    .summary = "show who exists",
+    .summary = "shows who exists",
     .description = "Shows the entries of one domain or of all, one a line. Passwords are never shown.",
+    .examples = "tacit user list\n"
+                "tacit user list example.org --json",
     .options = options,
     .run = run_list};

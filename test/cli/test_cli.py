@@ -22,7 +22,7 @@ def subcommands(command):
     text = run(command, "--help").stdout
     if "Commands\n" not in text:
         return []
-    lines = text.split("Commands\n")[1].splitlines()
+    lines = text.split("Commands\n")[1].split("\n\n")[0].splitlines()
     return [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")]
 
 
@@ -269,3 +269,54 @@ def test_sendmail_speaks(tmp_path):
     assert r.returncode == 0 and s.early == b""
     assert [h.split()[0] for h in s.heard] == ["NOOP", "MAIL", "QUIT"]
     assert r.stdout.startswith("220-two\n") and r.stdout.count("250 ok") == 3
+
+
+def test_every_command_shows_examples():
+    for command in COMMANDS:
+        text = run(command, "--help").stdout
+        if command != "help":
+            examples = text.split("\nExamples\n")[1].split("\n\n")[0]
+            assert f"tacit {command}" in examples, command
+            assert f"tacit {command}" in run("man", command).stdout.split("EXAMPLES\n")[1], command
+    assert "help" not in run("man").stdout.split("COMMANDS")[1]  # it has no page
+
+
+def test_serve_without_a_configuration_says_what_to_do(tmp_path):
+    r = run("serve", "--config", str(tmp_path / "none.conf"))
+    assert r.returncode == 1 and "none.conf" in r.stderr and "tacit init" in r.stderr and not r.stdout
+
+
+def test_user_says_what_it_did_and_lists_for_people(tmp_path):
+    conf = tmp_path / "tacit.conf"
+    conf.write_text(CONF)
+
+    def user(*words, stdin=""):
+        return run("user", *words, "--config", str(conf), stdin=stdin).stdout
+
+    assert user("list") == "0 addresses\n"
+    assert user("add", "alice@example.test", "--quota", "1G") == "added mailbox alice@example.test\n"
+    assert user("change", "alice@example.test", "--quota", "1536M") == "changed mailbox alice@example.test\n"
+    assert user("disable", "alice@example.test") == "disabled mailbox alice@example.test\n"
+    assert user("password", "alice@example.test", stdin="x\n") == "set the password of mailbox alice@example.test\n"
+    header, row, count = user("list").splitlines()
+    assert header.split() == ["ADDRESS", "KIND", "MORE"] and header.index("KIND") == row.index("mailbox")
+    assert "quota 1.5G" in row and "disabled" in row and count == "1 address"
+    assert user("enable", "alice@example.test") == "enabled mailbox alice@example.test\n"
+    assert user("move", "alice@example.test", "a@b.example", "--reply", "hide") == "moved alice@example.test\n"
+    assert user("remove", "alice@example.test") == "removed moved alice@example.test\n"
+
+
+@pytest.mark.parametrize("words,says", [
+    (["list", "--state", "foo"], "--state must be queued"), (["hold"], "--all"), (["remove"], "--all"),
+    (["release", "--to", "a@b.example"], "--all"), (["list", "--older", "soon"], "such as 30m")])
+def test_wrong_use_of_the_queue_is_2_without_a_server_too(tmp_path, words, says):
+    conf = tmp_path / "tacit.conf"
+    conf.write_text(CONF)
+    r = run("queue", *words, "--config", str(conf))
+    assert r.returncode == 2 and says in r.stderr, r.stderr
+
+
+def test_a_directory_that_is_no_lane_is_not_found_good(tmp_path):
+    for words in ("verify", "dump"):
+        r = run("spool", words, str(tmp_path))
+        assert r.returncode == 1 and "is not a lane" in r.stderr and not r.stdout
