@@ -30,6 +30,7 @@ struct mail_report_recipient {
     struct str                 diagnostic;      /* what the other server said; empty: nothing */
     struct str                 explanation;     /* our own plain words; empty: taken from codes/ */
     const struct mail_address *moved_to;        /* may be shown to this reader, or NULL */
+    bool                       is_behind;       /* FAILED: final itself is right; what it leads to fails */
     uint64_t                   last_attempt_ms; /* 0: there was none */
     uint64_t                   retry_until_ms;  /* DELAYED; 0: not said */
 };

@@ -92,6 +92,15 @@ static void recipient_put(const struct mail_report *r, const struct mail_report_
     buf_append_z(out, "\r\n");
     switch (p->action) {
     case REPORT_FAILED:
+        if (p->is_behind) {
+            letter_text(out, utf8, "    Not delivered: ", "    ",
+                        STR("This address is right, but it leads on to others, and one of them fails:"));
+            letter_text(out, utf8, "        ", "        ", meaning);
+            letter_text(out, utf8, "    What you can do: ", "    ",
+                        STR("Tell whoever looks after this address; what it leads to must be mended there."));
+            diagnostic_put(p, utf8, out);
+            break;
+        }
         letter_text(out, utf8, "    Not delivered: ", "    ", meaning);
         moved_put(r, p, utf8, out);
         advice_put(p, words.fix_sender, utf8, out);

@@ -76,6 +76,9 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
             (a->progress.since_ms ? a->progress.since_ms : message_id_time_ms(a->id)) + a->back->config->queue.expire;
     if (to->root == i)
         entry.moved_to = to->moved_to;
+    else /* who is told the truth anyway need not look for a slip in an address that is right */
+        entry.is_behind = !to_owner && (a->message.envelope.origin.class == CLASS_SUBMITTER ||
+                                        a->message.envelope.origin.class == CLASS_RELAY);
     for (size_t k = 0; k < letter->count; k++) /* several members of one alias are one failure to the sender */
         if (mail_address_eq(&letter->recipients[k].final, &entry.final) && letter->recipients[k].action == entry.action)
             return true;

@@ -282,7 +282,9 @@ static bool set_up_data(struct master *m, struct err *err)
         return false;
     log_init((enum log_form)m->config->log, (enum log_level)m->config->log_level, "master", m->log_fd);
     if (missing)
-        log_notice(LOG_LEVEL_WARNING, "user \"%s\" does not exist: all processes run as root; see the block \"users\"",
+        log_notice(LOG_LEVEL_WARNING,
+                   "user \"%s\" does not exist: all processes run as root; systemd-sysusers makes it, or see the block "
+                   "\"users\"",
                    missing);
     for (size_t i = 0; i < m->config->warnings.count; i++)
         log_notice(LOG_LEVEL_WARNING, "%s", m->config->warnings.items[i]);

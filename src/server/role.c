@@ -278,10 +278,13 @@ int role_run(const struct role_ops *ops, enum role role, unsigned index, unsigne
 {
     static const int ignored[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP};
     struct err       err = {0};
+    char             name[32];
 
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     io_service_forget();
+    snprintf(name, sizeof name, "tacit-%s-%u", role_name(role), index); /* else ps and ss show "exe" */
+    prctl(PR_SET_NAME, name);
     self.ops = ops;
     if (set_up(role, index, lane, &err)) {
         io_loop_run(self.context.loop);

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +201,18 @@ def test_alias_loops_and_lists(make_tacit):
         assert c.message("alice@example.test", "a@example.test")[:3] in ("250", "554", "550")
     if "250" in t.log():
         assert b"5.4.6" in t.wait_mail("alice")[0]
+
+
+def test_a_report_does_not_call_a_right_alias_wrong(tacit):
+    tacit.user("add", "team@example.test", "--alias-of", "ghost@example.test")
+    tacit.run("sendmail", "-f", "alice@example.test", "team@example.test", input="Subject: x\n\ny\n")
+    report = tacit.wait_mail("alice")[0]
+    assert b"team@example.test" in report and b"ghost" not in report
+    assert b"leads on to others" in report and b"Check the spelling" not in report
+
+
+def test_status_and_the_system_name_each_process(tacit):
+    names = {(Path("/proc") / str(pid) / "comm").read_text().strip() for _, pid in tacit.roles()}
+    assert {"tacit-keeper-0", "tacit-back-0", "tacit-front-0"} <= names
+    text = tacit.run("status").stdout
+    assert "commit time total" in text and " ms\n" in text and " us " not in text

@@ -147,6 +147,13 @@ static void the_advice_fits_the_action(void **state)
     buf_done(&out);
 
     p = ghost;
+    p.is_behind = true;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "Not delivered: This address is right, but it leads on to others"));
+    assert_true(holds(&out, "Status: 5.1.1") && !holds(&out, "spelling"));
+    buf_done(&out);
+
+    p = ghost;
     p.status = (struct codes_status){0, 0, 0};
     report(&r, &out, &body);
     assert_true(holds(&out, "\r\nStatus: 5.0.0\r\n"));
