@@ -400,6 +400,7 @@ static void test_changes_by_other_processes(void **state)
             }
             if (bad)
                 fprintf(stderr, "%s\n", p->err.text);
+            directory_close(d);
             _exit(bad);
         }
     }

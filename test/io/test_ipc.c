@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "io/ipc.h"
+#include "turns.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 struct side {
     struct io_loop *loop;
     struct io_ipc  *ipc;
-    uint32_t        next; /* expected number */
+    int             next; /* expected number */
     int             ends, fds;
     size_t          octets;
     bool            free_on_message, stop_on_message;
@@ -32,7 +33,7 @@ static void on_message(void *arg, struct str data, int fd)
 
     assert_true(data.len >= sizeof number);
     memcpy(&number, data.data, sizeof number);
-    assert_int_equal(number, s->next);
+    assert_int_equal(number, (uint32_t)s->next);
     s->next++;
     s->octets += data.len;
     if (fd >= 0) {
@@ -100,17 +101,6 @@ static size_t open_fds(void)
     return n;
 }
 
-static void stop(void *arg) { io_loop_stop(arg); }
-
-static void run_for(struct io_loop *loop, uint64_t ms)
-{
-    struct io_timer *t = io_timer_new(loop, stop, loop);
-
-    io_timer_start(t, ms, 0);
-    io_loop_run(loop);
-    io_timer_free(t);
-}
-
 static void messages_keep_order_and_descriptors(void **state)
 {
     struct io_loop *loop;
@@ -133,7 +123,7 @@ static void messages_keep_order_and_descriptors(void **state)
             close(fd);
     }
     assert_int_equal(b.next, 0);
-    run_for(loop, 50);
+    run_until(loop, &b.next, 40);
     assert_int_equal(b.next, 40);
     assert_int_equal(b.fds, 10);
     assert_int_equal(b.octets, 14 * IPC_MESSAGE_MAX + 26 * 5);
@@ -163,7 +153,8 @@ static void sizes_are_bounded(void **state)
     assert_int_equal(a.ends, 0);
     assert_false(send_number(&a, sent, 5, -1));
     side_init(&b, loop, fds[1]);
-    run_for(loop, 50);
+    run_until(loop, &a.ends, 1);
+    run_until(loop, &b.ends, 1);
     assert_int_equal(a.ends, 1);
     assert_int_equal(b.ends, 1);
     io_loop_free(loop);
@@ -237,11 +228,11 @@ static void excess_descriptors_are_closed_and_long_messages_end_it(void **state)
     side_init(&b, loop, fds[1]);
     before = open_fds();
     send_raw(fds[0], 4, passed, 8);
-    run_for(loop, 10);
+    run_until(loop, &b.fds, 1);
     assert_int_equal(b.fds, 1);
     assert_int_equal(open_fds(), before);
     send_raw(fds[0], IPC_MESSAGE_MAX + 50, passed, 2);
-    run_for(loop, 10);
+    run_until(loop, &b.ends, 1);
     assert_int_equal(b.ends, 1);
     assert_int_equal(b.next, 1);
     assert_int_equal(open_fds(), before - 1); /* the channel itself */
@@ -260,7 +251,7 @@ static void an_empty_message_is_an_end(void **state)
     assert_true(io_ipc_pair(fds, NULL));
     side_init(&b, loop, fds[1]);
     assert_int_equal(send(fds[0], "", 0, 0), 0);
-    run_for(loop, 10);
+    run_until(loop, &b.ends, 1);
     assert_int_equal(b.ends, 1);
     close(fds[0]);
     io_loop_free(loop);

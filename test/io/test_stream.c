@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "io/net.h"
+#include "turns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,17 +93,6 @@ static struct io_loop *new_loop(void)
 
     assert_non_null(loop);
     return loop;
-}
-
-static void stop(void *arg) { io_loop_stop(arg); }
-
-static void run_for(struct io_loop *loop, uint64_t ms)
-{
-    struct io_timer *t = io_timer_new(loop, stop, loop);
-
-    io_timer_start(t, ms, 0);
-    io_loop_run(loop);
-    io_timer_free(t);
 }
 
 static void bytes_arrive_and_the_end_is_told_once(void **state)
@@ -321,7 +311,7 @@ static void last_words_reach_a_peer_that_still_talks(void **state)
     char              got[64] = "";
 
     (void)state;
-    run_for(a.loop, 5);
+    run_until(a.loop, &a.count, 1);
     assert_int_equal(a.count, 1);
     side_init(&s, a.loop, a.fds[0]);
     io_stream_read(s.stream, true);
@@ -338,7 +328,7 @@ static void last_words_reach_a_peer_that_still_talks(void **state)
     assert_string_equal(got, "421 bye\r\n");
     assert_int_equal(read(client, got, sizeof got), 0);
     close(client);
-    run_for(a.loop, 20);
+    run_until(a.loop, &s.ends, 1);
     assert_int_equal(s.ends, 1);
     assert_false(s.failed);
     side_done(&s);
@@ -405,12 +395,12 @@ static void the_acceptor_survives_a_lack_of_descriptors(void **state)
     assert_true((uint64_t)clock() - began < CLOCKS_PER_SEC / 10); /* it pauses, it does not spin */
     assert_int_equal(a.count, 0);
     setrlimit(RLIMIT_NOFILE, &old);
-    run_for(a.loop, 250);
+    run_until(a.loop, &a.count, 4);
     assert_int_equal(a.count, 4);
 
     probe = connect_to(&bound);
     a.free_at_first = true;
-    run_for(a.loop, 10);
+    run_until(a.loop, &a.count, 5);
     assert_int_equal(a.count, 5);
     assert_null(a.acceptor);
     close(probe);
@@ -430,12 +420,12 @@ static void a_reset_is_an_end_with_a_reason(void **state)
     struct side       s;
 
     (void)state;
-    run_for(a.loop, 5);
+    run_until(a.loop, &a.count, 1);
     side_init(&s, a.loop, a.fds[0]);
     io_stream_read(s.stream, true);
     setsockopt(client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     close(client);
-    run_for(a.loop, 10);
+    run_until(a.loop, &s.ends, 1);
     assert_int_equal(s.ends, 1);
     assert_true(s.failed && s.err.os_error == ECONNRESET);
     side_done(&s);
@@ -457,13 +447,13 @@ static void half_closing_peers_still_get_answers(void **state)
     io_stream_read(s.stream, true);
     assert_int_equal(write(fds[1], "QUIT", 4), 4);
     shutdown(fds[1], SHUT_WR);
-    run_for(loop, 5);
+    run_until(loop, &s.reads, 1);
     assert_int_equal(s.reads, 1);
     assert_int_equal(s.ends, 0); /* reading is off */
     io_stream_write(s.stream, STR("221"));
     assert_int_equal(read(fds[1], got, sizeof got), 3);
     io_stream_read(s.stream, true);
-    run_for(loop, 5);
+    run_until(loop, &s.ends, 1);
     assert_int_equal(s.ends, 1);
     close(fds[1]);
     side_done(&s);

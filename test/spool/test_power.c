@@ -154,7 +154,7 @@ static int r_unlinkat(int dirfd, const char *name, int flags)
     if (faccessat(dirfd, name, F_OK, 0) != 0)
         return unlinkat(dirfd, name, flags);
     op = record(OP_UNLINK);
-    snprintf(op->name, sizeof op->name, "%s", name);
+    memcpy(op->name, name, strnlen(name, sizeof op->name - 1)); /* the rest is zero */
     return unlinkat(dirfd, name, flags);
 }
 
