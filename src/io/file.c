@@ -120,7 +120,8 @@ bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct
     return sync_parent(path, err);
 }
 
-/* mkdir would apply the umask. */
+/* mkdir would apply the umask. What it inherits of a directory that gives its group to all that is made in it (setgid)
+ * stays: a lane's files are back's to read by that alone. */
 static bool make_dir(const char *path, mode_t mode, struct err *err)
 {
     struct stat st;
@@ -135,7 +136,9 @@ static bool make_dir(const char *path, mode_t mode, struct err *err)
             return true;
         return err_set_os(err, os_error, "directory %s", path);
     }
-    return chmod(path, mode) == 0 ? true : err_set_os(err, errno, "directory %s", path);
+    if (stat(path, &st) != 0 || chmod(path, mode | (st.st_mode & S_ISGID)) != 0)
+        return err_set_os(err, errno, "directory %s", path);
+    return true;
 }
 
 bool io_mkdirs(const char *path, mode_t mode, struct err *err)

@@ -119,7 +119,7 @@ static uint64_t due_ms(const struct queue *q, const struct queue_message *m)
 
 static bool reschedule(struct queue *q, struct queue_message *m)
 {
-    if (!m->unclaimed_count)
+    if (!m->unclaimed_count || m->busy)
         heap_remove(&q->unclaimed, &m->unclaimed);
     else if (!heap_put(&q->unclaimed, &m->unclaimed, m->id))
         return false;

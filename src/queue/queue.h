@@ -55,7 +55,7 @@ struct queue_extra { /* what few messages have */
 
 struct queue_message {
     struct heap_item    due;       /* key: Unix ms; in no heap while busy or held */
-    struct heap_item    unclaimed; /* key: id; in the heap while a recipient is unclaimed */
+    struct heap_item    unclaimed; /* key: id; in the heap while a recipient is unclaimed, and not busy */
     uint64_t            id;
     uint64_t            size;     /* octets of the content */
     uint64_t            since_ms; /* its age counts from here */
@@ -110,7 +110,7 @@ struct queue_message *queue_next(const struct queue *q, size_t *at); /* as map_n
 /* The first message whose time has come, or NULL; and when that will be (UINT64_MAX: never). */
 struct queue_message *queue_due(const struct queue *q, uint64_t now_ms);
 uint64_t              queue_next_due_ms(const struct queue *q);
-struct queue_message *queue_oldest_unclaimed(const struct queue *q);
+struct queue_message *queue_oldest_unclaimed(const struct queue *q); /* that is not busy */
 /* Busy: neither due nor touched by compaction. A progress record applied meanwhile does not change that. */
 bool                  queue_set_busy(struct queue *q, struct queue_message *m, bool busy);
 /* Puts off (or forward) without a record, as when nothing could be read. */

@@ -86,6 +86,18 @@ static bool get_recipients(struct reader *r, struct arena *arena, struct envelop
     return reader_ok(r);
 }
 
+bool record_message_id(struct str payload, uint64_t *ret_id)
+{
+    struct reader r = reader_of(payload);
+    uint8_t       version = get_u8(&r);
+    uint64_t      id = get_u64(&r);
+
+    if (version != RECORD_VERSION || !reader_ok(&r))
+        return false;
+    *ret_id = id;
+    return true;
+}
+
 bool record_message_get(struct str payload, struct arena *arena, struct message *ret_message)
 {
     struct reader    r = reader_of(payload);

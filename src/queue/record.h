@@ -46,5 +46,6 @@ struct message {
 bool record_message_put(const struct message *m, struct buf *out);
 /* Whole payload; strings borrow `payload`, arrays lie in `arena`. False: not well-formed (never crashes). */
 bool record_message_get(struct str payload, struct arena *arena, struct message *ret_message);
+bool record_message_id(struct str payload, uint64_t *ret_id); /* the id alone; the rest is not looked at */
 
 #endif

@@ -75,7 +75,7 @@ static void put_progress(struct attempt *a, struct back_store *s, struct progres
 {
     p->id = a->id;
     p->recipient_count = a->count;
-    p->recipients = arena_alloc(&a->arena, a->count * sizeof *p->recipients);
+    p->recipients = malloc(a->count * sizeof *p->recipients); /* not of the arena: a large message is saved often */
     if (!p->recipients)
         back_give_up("out of memory", NULL);
     for (size_t i = 0; i < a->count; i++)
@@ -83,6 +83,8 @@ static void put_progress(struct attempt *a, struct back_store *s, struct progres
             a->to[i].state, recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].status,
             recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].reason};
     progress_put(p, back_store_record(s, RECORD_PROGRESS));
+    free(p->recipients);
+    p->recipients = NULL;
 }
 
 static bool all_final(const struct attempt *a)
@@ -339,6 +341,26 @@ static void release(struct attempt *a, struct progress *p)
             if (a->to[k].state == RECIPIENT_UNCLAIMED)
                 a->to[k].state = RECIPIENT_REMOVED;
     }
+}
+
+static void removed_unread(void *arg)
+{
+    struct attempt *a = arg;
+
+    back_body_remove(a->back, a->id); /* if there is one */
+    a->command_done(a->command_arg, true, NULL);
+    back_attempt_free(a);
+}
+
+void attempt_remove_unread(struct attempt *a)
+{
+    struct back_store *s = back_store_new(a->back, removed_unread, a);
+    char               id[MESSAGE_ID_TEXT + 1];
+
+    message_id_text(a->id, id);
+    log_notice(LOG_LEVEL_WARNING, "message %s is removed without having been read: %s", id, a->load_err.text);
+    finished_put(a->id, back_store_record(s, RECORD_FINISHED));
+    back_store_put(s);
 }
 
 void attempt_command(struct attempt *a)

@@ -114,8 +114,9 @@ static void work_free(struct digest_work *w)
 
 static void stored(void *arg) { ((struct back *)arg)->digesting = false; }
 
-static void put_digest(struct back *b, struct back_store *s, const struct domain_digest *d)
+static void put_digest(struct back *b, const struct domain_digest *d)
 {
+    struct back_store  *s = back_store_new(b, NULL, NULL);
     uint64_t            id = message_id_next(&b->ids, io_wall_ms());
     char                text[MESSAGE_ID_TEXT + 1], name[STATE_TEXT], value[24];
     struct mail_address to = {.local = STR("postmaster"), .domain = d->name};
@@ -140,6 +141,7 @@ static void put_digest(struct back *b, struct back_store *s, const struct domain
     snprintf(name, sizeof name, "digest/%.*s", STR_ARG(d->name));
     snprintf(value, sizeof value, "%llu", (unsigned long long)io_wall_ms());
     state_put(str_from(name), str_from(value), back_store_record(s, RECORD_STATE));
+    back_store_put(s);
     if (log_begin(LOG_LEVEL_INFO, "digest")) {
         log_z("id", text);
         log_str("domain", d->name);
@@ -152,7 +154,7 @@ static void looked(void *arg)
 {
     struct digest_work *w = arg;
     struct back        *b = w->back;
-    struct back_store  *s = back_store_new(b, stored, b);
+    struct back_store  *last = back_store_new(b, stored, b);
     uint64_t            now = io_wall_ms();
     bool                waits = false;
 
@@ -162,13 +164,13 @@ static void looked(void *arg)
         if (!d->oldest_new_ms)
             continue;
         if (now - (d->last_ms ? d->last_ms : d->oldest_new_ms) >= b->config->unclaimed.digest)
-            put_digest(b, s, d);
+            put_digest(b, d);
         else
             waits = true;
     }
     if (!waits)
         b->digest_done_ms = w->newest_ms;
-    back_store_put(s);
+    back_store_put(last); /* no record: it comes to its end after the others */
     work_free(w);
 }
 

@@ -5,6 +5,7 @@
  * counts, whether word of it came here or not. */
 #include "server/back.h"
 #include "server/log.h"
+#include "spool/lane_reader.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -69,7 +70,6 @@ static void apply(struct back *b, struct back_lane *l, const struct lane_record 
     struct queue_message *fresh;
     struct queue_place    place = {.seq = r->place.seq, .offset = r->place.offset, .lane = l->number};
 
-    l->at_seq = r->place.seq;
     switch (queue_apply(&b->queue, place, r->type, r->payload, &b->scratch, &fresh)) {
     case QUEUE_APPLIED:
         if (fresh && !b->queue.replaying && !b->draining && b->attempt_count < b->config->queue.deliveries &&
@@ -113,8 +113,10 @@ static bool lane_follow(struct back *b, struct back_lane *l, size_t most)
             lane_read_up(b, l);
             return true;
         case LANE_READ_DAMAGED:
-            log_notice(LOG_LEVEL_ERROR, "the spool is damaged: %s; the segment is kept", err.text);
-            queue_segment_damaged(&b->queue, l->number, l->at_seq);
+            log_notice(LOG_LEVEL_ERROR, "the spool is damaged: %s%s", err.text,
+                       lane_reader_damage(l->reader)->confirmed ? "; the segment is kept" : "");
+            if (lane_reader_damage(l->reader)->confirmed) /* a write torn by a crash held nothing that counts */
+                queue_segment_damaged(&b->queue, l->number, lane_reader_damage(l->reader)->from.seq);
             break;
         case LANE_READ_FAILED:
             if (!l->failing)
@@ -326,14 +328,15 @@ struct orphans {
     uint64_t     now_ms, age_ms;
 };
 
-static bool each_body(struct str name, uint64_t size, void *arg)
+/* By its last write, not by its id: a slow client may be at work on one message for hours. */
+static bool each_body(struct str name, uint64_t size, uint64_t written_ms, void *arg)
 {
     struct orphans       *o = arg;
     struct queue_message *m;
     uint64_t              id;
 
     (void)size;
-    if (!message_id_parse(name, &id) || message_id_time_ms(id) + o->age_ms > o->now_ms)
+    if (!message_id_parse(name, &id) || written_ms + o->age_ms > o->now_ms)
         return true;
     m = queue_find(&o->back->queue, id);
     if (!m || !m->external || message_id_lane(id) != o->lane)

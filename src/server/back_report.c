@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RETURN_PATHS_MAX = 64, HEADER_READ = 256 << 10 };
+enum { FULL_REPORTS_MAX = 16, HEADER_READ = 256 << 10 };
 
 struct letter {
     const struct mail_address    *to;
@@ -21,8 +21,8 @@ struct letter {
 };
 struct back_reports {
     struct attempt *attempt;
-    struct letter   letters[RETURN_PATHS_MAX];
-    size_t          count;
+    struct letter  *letters;
+    size_t          count, room;
 };
 
 struct back_reports *back_reports_new(struct attempt *a)
@@ -40,8 +40,16 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
     for (size_t i = 0; i < r->count; i++)
         if (mail_address_eq(r->letters[i].to, to))
             return &r->letters[i];
-    if (r->count == RETURN_PATHS_MAX)
-        return NULL;
+    if (r->count == r->room) {
+        size_t         room = r->room ? r->room * 2 : 4;
+        struct letter *letters = realloc(r->letters, room * sizeof *letters);
+
+        if (!letters)
+            return NULL;
+        r->letters = letters;
+        r->room = room;
+    }
+    r->letters[r->count] = (struct letter){0};
     r->letters[r->count].to = to;
     r->letters[r->count].recipients =
         arena_alloc(&r->attempt->arena, r->attempt->count * sizeof(struct mail_report_recipient));
@@ -129,7 +137,8 @@ static bool wants_full(const struct attempt *a)
            (class == CLASS_SUBMITTER || class == CLASS_RELAY);
 }
 
-static void put_letter(struct attempt *a, const struct letter *letter, struct str content, struct back_store *s)
+static void put_letter(struct attempt *a, const struct letter *letter, struct str content, bool full,
+                       struct back_store *s)
 {
     struct back       *b = a->back;
     uint64_t           id = message_id_next(&b->ids, io_wall_ms());
@@ -143,7 +152,7 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
                             .recipients = letter->recipients,
                             .recipient_count = letter->count,
                             .content = content,
-                            .full = letter->failures && wants_full(a),
+                            .full = letter->failures && full,
                             .binary = a->message.envelope.body == BODY_BINARYMIME};
     enum body_type     body;
     struct buf         out;
@@ -183,6 +192,7 @@ void back_reports_put(struct back_reports *r, struct back_store *s)
     struct str content = r->count && s ? original(r->attempt) : STR_NONE;
 
     for (size_t i = 0; s && i < r->count; i++)
-        put_letter(r->attempt, &r->letters[i], content, s);
+        put_letter(r->attempt, &r->letters[i], content, r->count <= FULL_REPORTS_MAX && wants_full(r->attempt), s);
+    free(r->letters);
     free(r);
 }

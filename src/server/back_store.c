@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { RETRY_MS = 1000, RECORDS_MAX = 4096 };
+enum { RETRY_MS = 1000, RECORDS_MAX = 1 << 20, BATCH_MAX = LANE_PENDING_MAX / 2 };
 
 struct part {
     enum record_type type;
@@ -126,9 +126,10 @@ static void batch_written(void *arg)
     back_kick(b);
 }
 
+/* What is more than a batch should have waits for the next one. */
 static void append_all(struct back *b)
 {
-    while (!list_is_empty(&b->stores)) {
+    while (!list_is_empty(&b->stores) && lane_pending(b->writer) < BATCH_MAX) {
         struct back_store *s = LIST_ITEM(list_first(&b->stores), struct back_store, link);
 
         for (size_t i = 0; i < s->count; i++) {

@@ -130,10 +130,23 @@ static void round_ended(void *arg)
     front_store_round(f);
 }
 
+/* An id that the lane holds already must not be given again, also where the clock was set back since. Messages end in
+ * another order than they begin, so the newest record alone does not tell. */
+static void found(void *arg, const struct lane_record *record)
+{
+    struct front *f = arg;
+    uint64_t      id;
+
+    if (record->type == RECORD_MESSAGE && record_message_id(record->payload, &id) &&
+        message_id_lane(id) == f->ids.lane && id > f->ids.last)
+        f->ids.last = id;
+}
+
 static bool front_start(struct role_context *c, struct err *err)
 {
-    const struct lane_options options = {c->config->spool.segment, c->config->spool.reserve};
-    struct front             *f;
+    struct lane_options options = {
+        .segment_size = c->config->spool.segment, .reserve = c->config->spool.reserve, .found = found};
+    struct front *f;
 
     assert(c->lane >= LANE_FRONT_FIRST && c->lane <= LANE_MAX);
     f = front_new(c);
@@ -146,9 +159,12 @@ static bool front_start(struct role_context *c, struct err *err)
     f->lane_dir = role_lane_dir(c->config, c->lane, &f->own);
     if (!f->tick || !f->grace || !f->lane_dir.data)
         return err_set_os(err, ENOMEM, "front");
+    options.found_arg = f;
     f->lane = lane_writer_open(f->lane_dir.data, &options, err);
     if (!f->lane)
         return false;
+    if (lane_marked(f->lane) > f->ids.last)
+        f->ids.last = lane_marked(f->lane);
     f->committed = lane_writer_committed(f->lane);
     f->has_committed = f->committed.seq != 0;
     clients_clear(c->counters, c->slot);

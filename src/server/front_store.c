@@ -214,6 +214,7 @@ static bool append(struct front_message *m, struct err *err)
     parts[0] = buf_str(&f->scratch);
     parts[1] = m->external ? STR_NONE : buf_str(&m->prefix);
     parts[2] = m->external ? STR_NONE : buf_str(&m->content);
+    lane_mark(f->lane, f->ids.last);
     return lane_append(f->lane, RECORD_MESSAGE, 0, parts, 3, &place, err);
 }
 

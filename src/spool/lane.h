@@ -38,10 +38,14 @@ enum { LANE_PENDING_MAX = 128 << 20 }; /* octets that may wait for the next batc
  * what is said below to run anywhere ---- */
 
 struct lane_writer;
+struct lane_record;
 struct lane_options {
     uint64_t segment_size; /* octets wanted, at least 8 KiB; 0: 16 MiB. Made smaller, down to 256 KiB, where that is
                               more than 1/32 of the file system or than a quarter of what is free */
-    uint64_t reserve;      /* octets of the file system to leave free; 0: the lesser of 256 MiB and a tenth of it */
+    uint64_t reserve;      /* octets of the file system to leave free; 0: a tenth of it, 1 MiB to 256 MiB */
+    /* Called by lane_writer_open for each record of the newest segment; may be NULL. */
+    void (*found)(void *arg, const struct lane_record *record);
+    void *found_arg;
 };
 
 /* Opens or creates the lane, takes its lock (busy: ERR_TEMPORARY), finds the end (cutting a torn tail) and goes on in
@@ -74,6 +78,12 @@ bool               lane_commit(struct lane_writer *w, struct err *err);
 /* Where the last durable record ends; {0, 0}: there is none. Right after opening: what recovery found. */
 struct lane_place lane_writer_committed(const struct lane_writer *w);
 
+/* A number of the owner's that never falls (lower ones are passed over). It is kept in the head of each segment that
+ * begins, so that the next owner knows how high it was: lane_marked right after opening, together with what `found`
+ * sees in the newest segment. Thus a front never gives an id twice, wherever the clock was set. */
+void     lane_mark(struct lane_writer *w, uint64_t mark);
+uint64_t lane_marked(const struct lane_writer *w);
+
 /* The next segment is prepared ahead, so that no batch waits for it: after a batch, ask on the loop's thread whether
  * one is wanted, and if so call lane_prepare_spare on a work thread. It may run beside appends and beside
  * lane_batch_write (which waits for it only if it needs the file at that moment), and does nothing while another call
@@ -83,15 +93,15 @@ bool lane_wants_spare(struct lane_writer *w);
 bool lane_prepare_spare(struct lane_writer *w, struct err *err);
 
 /* Whether `octets` more can be stored while the reserve stays free, or in what is preallocated: statvfs, its result
- * kept for up to 1 s of now_ms (any monotonic clock). False: ERR_LIMIT with a text that names the directory and the
- * figures. */
+ * kept for up to 1 s of now_ms (any monotonic clock), less where little is free. False: ERR_LIMIT with a text that
+ * names the directory and the figures. */
 bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, struct err *err);
 
 /* Large bodies: created under a name (letters, digits, '-'), appended to, then synced (file and directory) before the
  * record that names them is appended. All may block. Writing fails with ERR_LIMIT before it would eat into the reserve.
- * What was written is there only after lane_body_finish returned true; when that fails, and when the body is aborted,
- * it is unlinked. None of these touches what changes in the writer: bodies may be written on any threads, each on one
- * at a time. The writer must outlive its bodies. */
+ * What was written is there only after lane_body_finish returned true; when that fails (also because somebody removed
+ * the file meanwhile), and when the body is aborted, it is unlinked. None of these touches what changes in the writer:
+ * bodies may be written on any threads, each on one at a time. The writer must outlive its bodies. */
 struct lane_body;
 struct lane_body *lane_body_create(struct lane_writer *w, struct str name, struct err *err);
 bool              lane_body_write(struct lane_body *b, struct str data, struct err *err);
@@ -136,10 +146,11 @@ bool lane_read_at(const char *dir, struct lane_place place, struct buf *buffer, 
 bool lane_release(const char *dir, uint64_t seq, struct err *err);
 /* Not made durable: after a power cut the file may be back, and belongs to nobody. Removing what is gone is success. */
 bool lane_body_remove(const char *dir, struct str name, struct err *err);
-/* Segments present, oldest first, and body names; stops and returns false when `each` does. */
+/* Segments present, oldest first, and bodies with the Unix time of their last write; stops and returns false when
+ * `each` does. */
 bool lane_each_segment(const char *dir, bool (*each)(uint64_t seq, uint64_t size, void *arg), void *arg,
                        struct err *err);
-bool lane_each_body(const char *dir, bool (*each)(struct str name, uint64_t size, void *arg), void *arg,
-                    struct err *err);
+bool lane_each_body(const char *dir, bool (*each)(struct str name, uint64_t size, uint64_t written_ms, void *arg),
+                    void *arg, struct err *err);
 
 #endif

@@ -130,10 +130,14 @@ bool lane_body_write(struct lane_body *b, struct str data, struct err *err)
 bool lane_body_finish(struct lane_body *b, uint64_t *ret_size, uint64_t *ret_xxh3, struct err *err)
 {
     bool ok = !b->failed || err_set(err, ERR_TEMPORARY, "spool %s/body/%s: writing failed before", b->w->dir, b->name);
+    struct stat st;
 
     ok = ok && flush(b, err);
-    if (ok && (spool_sync(b->fd) != 0 || spool_sync(b->w->bodyfd) != 0))
+    if (ok && (spool_sync(b->fd) != 0 || spool_sync(b->w->bodyfd) != 0 || spool_stat(b->fd, &st) != 0))
         ok = body_failed(b, errno, err);
+    if (ok && st.st_nlink == 0)
+        ok = err_set(err, ERR_TEMPORARY, "spool %s/body/%s: somebody removed it while it was written", b->w->dir,
+                     b->name);
     if (!ok) {
         lane_body_abort(b);
         return false;

@@ -36,7 +36,7 @@ static uint64_t get_number(const char *at, int octets)
     return v;
 }
 
-/* head = magic(8) version(4) flags(4) seq(8) salt(8) before-seq(8) before-offset(4) size(4) zero(8) xxh3(8) */
+/* head = magic(8) version(4) flags(4) seq(8) salt(8) before-seq(8) before-offset(4) size(4) mark(8) xxh3(8) */
 static void head_write(char *at, const struct lane_head *head)
 {
     memset(at, 0, LANE_HEAD_SIZE);
@@ -48,6 +48,7 @@ static void head_write(char *at, const struct lane_head *head)
     put64(at + 32, head->before.seq);
     put32(at + 40, head->before.offset);
     put32(at + 44, head->size);
+    put64(at + 48, head->mark);
     put64(at + 56, XXH3_64bits(at, 56));
 }
 
@@ -65,6 +66,7 @@ static enum lane_head_state head_read(const char *at, uint64_t seq, struct lane_
     head.before.seq = get_number(at + 32, 8);
     head.before.offset = (uint32_t)get_number(at + 40, 4);
     head.size = (uint32_t)get_number(at + 44, 4);
+    head.mark = get_number(at + 48, 8);
     if (head.seq != seq)
         return LANE_HEAD_DAMAGED;
     *ret_head = head;
@@ -76,6 +78,14 @@ void lane_head_encode(char page[LANE_PAGE], const struct lane_head *head)
     memset(page, 0, LANE_PAGE);
     head_write(page, head);
     head_write(page + LANE_HEAD_COPY, head);
+}
+
+bool lane_head_any(struct str page, struct lane_head *ret_head)
+{
+    for (size_t at = 0; at <= LANE_HEAD_COPY && at + LANE_HEAD_SIZE <= page.len; at += LANE_HEAD_COPY)
+        if (head_read(page.data + at, get_number(page.data + at + 16, 8), ret_head) == LANE_HEAD_WHOLE)
+            return true;
+    return false;
 }
 
 enum lane_head_state lane_head_decode(struct str page, uint64_t seq, struct lane_head *ret_head)

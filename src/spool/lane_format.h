@@ -22,6 +22,7 @@ struct lane_head {
     struct lane_place before; /* where the segment before this one ended; seq 0: there was none */
     uint32_t          size;   /* octets preallocated */
     uint32_t          flags;
+    uint64_t          mark; /* what lane_mark had been told when the segment began */
 };
 enum lane_head_state {
     LANE_HEAD_WHOLE,
@@ -31,6 +32,8 @@ enum lane_head_state {
 };
 void                 lane_head_encode(char page[LANE_PAGE], const struct lane_head *head);
 /* `page`: the first octets of the file, possibly fewer than a page. *ret_head is written for WHOLE and HALF. */
+/* The same for a file whose number does not tell what it holds, such as a spare. */
+bool                 lane_head_any(struct str page, struct lane_head *ret_head);
 enum lane_head_state lane_head_decode(struct str page, uint64_t seq, struct lane_head *ret_head);
 
 /* Flags as they stand in a record: LANE_MORE and these. */

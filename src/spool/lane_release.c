@@ -138,8 +138,8 @@ bool lane_each_segment(const char *dir, bool (*each)(uint64_t seq, uint64_t size
     return ok;
 }
 
-bool lane_each_body(const char *dir, bool (*each)(struct str name, uint64_t size, void *arg), void *arg,
-                    struct err *err)
+bool lane_each_body(const char *dir, bool (*each)(struct str name, uint64_t size, uint64_t written_ms, void *arg),
+                    void *arg, struct err *err)
 {
     int  fd = open_bodies(dir, err);
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
@@ -166,7 +166,8 @@ bool lane_each_body(const char *dir, bool (*each)(struct str name, uint64_t size
         if (!lane_body_name_ok(str_from(entry->d_name)))
             continue;
         if (spool_sys->fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            ok = !S_ISREG(st.st_mode) || each(str_from(entry->d_name), (uint64_t)st.st_size, arg);
+            ok = !S_ISREG(st.st_mode) ||
+                 each(str_from(entry->d_name), (uint64_t)st.st_size, (uint64_t)st.st_mtime * 1000, arg);
         else if (errno != ENOENT)
             ok = err_set_os(err, errno, "spool %s/body/%s", dir, entry->d_name);
     }

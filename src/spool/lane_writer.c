@@ -28,7 +28,7 @@
 static struct lane_head next_segment(struct lane_writer *w, uint64_t total)
 {
     uint64_t         text[3] = {w->secret[0], w->secret[1], 0};
-    struct lane_head head = {.before = w->tail};
+    struct lane_head head = {.before = w->tail, .mark = w->mark};
 
     pthread_mutex_lock(&w->mutex);
     head.seq = w->next_seq++;
@@ -204,11 +204,16 @@ bool lane_commit(struct lane_writer *w, struct err *err)
 
 struct lane_place lane_writer_committed(const struct lane_writer *w) { return w->committed; }
 
+/* Where there is less above the reserve, a second is long enough to use it up. */
+#define SPACE_PLENTY (UINT64_C(4) << 30)
+
 bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, struct err *err)
 {
     uint64_t room = 0;
 
-    if (!w->space_known || now_ms < w->space_at_ms || now_ms - w->space_at_ms >= 1000) {
+    uint64_t kept_ms = w->space_free > SPACE_PLENTY ? 1000 : 20;
+
+    if (!w->space_known || now_ms < w->space_at_ms || now_ms - w->space_at_ms >= kept_ms) {
         if (!lane_free_space(w, &w->space_free, err))
             return false;
         w->space_known = true;
@@ -229,6 +234,14 @@ bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, str
                    (unsigned long long)w->reserve);
 }
 
+void lane_mark(struct lane_writer *w, uint64_t mark)
+{
+    if (mark > w->mark)
+        w->mark = mark;
+}
+
+uint64_t lane_marked(const struct lane_writer *w) { return w->mark; }
+
 /* ---- open and close ---- */
 
 static bool take_lock(struct lane_writer *w, struct err *err)
@@ -248,9 +261,29 @@ static bool take_lock(struct lane_writer *w, struct err *err)
     return true;
 }
 
+/* The highest mark in the heads of all segments and spares. Only the newest would have to be asked, but its head may be
+ * damaged. What cannot be read has none: here that is no reason not to start. */
+static void find_mark(struct lane_writer *w, const struct lane_listing *l)
+{
+    for (int kind = 0; kind < LANE_NAME_KINDS; kind++)
+        for (size_t i = 0; i < l->count[kind]; i++) {
+            char             name[LANE_NAME_SIZE], page[LANE_PAGE];
+            struct lane_head head;
+            ssize_t          n;
+            int              fd;
+
+            lane_name_write(name, (enum lane_name_kind)kind, l->seqs[kind][i]);
+            fd = spool_open(w->dirfd, name, O_RDONLY);
+            n = fd < 0 ? -1 : spool_read(fd, page, sizeof page, 0);
+            spool_close(fd);
+            if (n > 0 && lane_head_any(str_of(page, (size_t)n), &head) && head.mark > w->mark)
+                w->mark = head.mark;
+        }
+}
+
 /* Reads the last segment to its end, makes what was read durable (the process before us may have ended between write
  * and sync) and cuts off the rest. */
-static bool recover(struct lane_writer *w, uint64_t seq, struct err *err)
+static bool recover(struct lane_writer *w, uint64_t seq, const struct lane_options *options, struct err *err)
 {
     struct lane_reader *r = lane_reader_open_in(w->dirfd, w->dir, (struct lane_place){seq, 0}, err);
     struct lane_record  record;
@@ -258,9 +291,11 @@ static bool recover(struct lane_writer *w, uint64_t seq, struct err *err)
 
     if (!r)
         return false;
-    do
+    do {
         read = lane_read_next(r, NULL, &record, err);
-    while (read == LANE_READ_RECORD || read == LANE_READ_DAMAGED);
+        if (read == LANE_READ_RECORD && options->found)
+            options->found(options->found_arg, &record);
+    } while (read == LANE_READ_RECORD || read == LANE_READ_DAMAGED);
     w->committed = lane_reader_place(r);
     lane_reader_close(r);
     return read == LANE_READ_END && lane_cut(w, err);
@@ -280,6 +315,8 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
     if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
     w->reserve = (uint64_t)st.f_blocks * st.f_frsize / 10;
+    if (w->reserve < LANE_RESERVE_MIN)
+        w->reserve = LANE_RESERVE_MIN;
     if (w->reserve > LANE_RESERVE_MAX)
         w->reserve = LANE_RESERVE_MAX;
     if (options->reserve > 0)
@@ -300,8 +337,9 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
         lane_name_write(name, LANE_NAME_NEW, l.seqs[LANE_NAME_NEW][i]);
         spool_unlink(w->dirfd, name);
     }
+    find_mark(w, &l);
     lane_listing_done(&l);
-    if (newest > 0 && !recover(w, newest, err))
+    if (newest > 0 && !recover(w, newest, options, err))
         return false;
     w->tail = w->committed;
     w->roll = true;

@@ -16,6 +16,7 @@ enum {
     LANE_SEGMENT_SMALLEST = 8 << 10,   /* what a caller may ask for */
     LANE_SEGMENT_AUTO_MIN = 256 << 10, /* below this no segment is made smaller for want of room */
     LANE_SEGMENT_LARGEST = 1 << 30,
+    LANE_RESERVE_MIN = 1 << 20,
     LANE_RESERVE_MAX = 256 << 20,
     LANE_BUFFER_KEEP = 4 << 20, /* octets of memory a writer keeps for each of its two buffers */
 };
@@ -62,6 +63,7 @@ struct lane_writer {
     bool                roll;       /* the next record starts a segment */
     bool                group_open; /* the last record had LANE_MORE */
     size_t              group_from; /* where the open group begins in pending.data */
+    uint64_t            mark;       /* goes into the heads of new segments */
     struct lane_place   committed;  /* read by lane_batch_write too; changed only at its end */
     uint64_t            space_free, space_at_ms;
     bool                space_known;

@@ -151,11 +151,12 @@ static bool body_check(struct verify *v, const struct lane_record *record, struc
     return true;
 }
 
-static bool orphan_check(struct str name, uint64_t size, void *arg)
+static bool orphan_check(struct str name, uint64_t size, uint64_t written_ms, void *arg)
 {
     struct verify *v = arg;
 
     (void)size;
+    (void)written_ms;
     if (!map_get(&v->seen, name))
         body_found(v, VERIFY_BODY_ORPHANED, name);
     return true;

@@ -119,6 +119,9 @@ static void directories_are_made_with_their_mode(void **state)
     assert_true(io_mkdirs(in_dir("a/b/c"), 0700, &err));
     assert_int_equal(stat(in_dir("a/b/c"), &st), 0);
     assert_int_equal(st.st_mode & 07777, 02770);
+    assert_true(io_mkdirs(in_dir("a/b/c/d"), 0770, &err)); /* files in it get the group as well */
+    assert_int_equal(stat(in_dir("a/b/c/d"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 02770);
     assert_true(io_dir_sync(in_dir("a"), &err));
     assert_true(io_file_write_atomic(in_dir("f"), 0600, STR(""), &err));
     assert_false(io_mkdirs(in_dir("f/x"), 0700, &err));

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -46,7 +47,9 @@ static void answer_mailbox(struct answer *answer, struct target *targets, const 
     answer->targets = targets;
 }
 
-static void resolve(const struct ask *ask, struct answer *answer, struct target targets[4])
+enum { TARGETS = 100 };
+
+static void resolve(const struct ask *ask, struct answer *answer, struct target targets[TARGETS])
 {
     struct str local = ask->address.local;
 
@@ -78,6 +81,17 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
             targets[i].override_sender = true;
             targets[i].sender_override = (struct mail_address){STR("owner"), STR("remote.test"), false};
         }
+    } else if (str_eq(local, STR("lists"))) { /* a hundred owners are told */
+        static char owners[TARGETS][16];
+
+        answer->is_list = true;
+        for (int i = 0; i < TARGETS; i++) {
+            answer_mailbox(answer, targets, "gonemember");
+            targets[i].result = RESOLVE_ABSENT;
+            targets[i].override_sender = true;
+            snprintf(owners[i], sizeof owners[i], "owner%d", i);
+            targets[i].sender_override = (struct mail_address){str_from(owners[i]), STR("remote.test"), false};
+        }
     } else if (str_eq(local, STR("forward"))) {
         answer->is_list = true;
         answer_mailbox(answer, targets, "hidden");
@@ -93,7 +107,7 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
 
 static void keeper_message(void *arg, struct str data, int fd)
 {
-    struct target targets[4] = {0};
+    struct target targets[TARGETS] = {0};
     struct ask    ask;
     struct answer answer = {.resolve = RESOLVE_TARGETS};
     struct buf    out;
@@ -456,6 +470,98 @@ static void unclaimed_expires(void)
 
 /* ---- the frame ---- */
 
+static void many_owners(void)
+{
+    struct str text, to;
+
+    begin("");
+    send_mail(CLASS_STRANGER, "s", TO("lists"), 0);
+    settle();
+    CHECK(reports(&text, &to) == TARGETS);
+    CHECK(!queue_find(&back->queue, message_id));
+}
+
+static void command_done(void *arg, bool ok, const char *text)
+{
+    (void)text;
+    *(int *)arg = ok;
+}
+
+/* What cannot be read can be removed all the same. */
+static void unreadable(void)
+{
+    struct queue_message *m;
+    int                   ok = -1;
+
+    begin("");
+    send_mail(CLASS_STRANGER, "s", TO("absent1"), 0);
+    settle();
+    m = queue_find(&back->queue, message_id);
+    CHECK(m && m->unclaimed_count == 1);
+    m->home.offset += 8;
+    CHECK(back_command_start(back, m, COMMAND_HOLD, NULL, command_done, &ok));
+    settle();
+    CHECK(ok == 0 && queue_find(&back->queue, message_id));
+    CHECK(back_command_start(back, m, COMMAND_REMOVE, NULL, command_done, &ok));
+    settle();
+    CHECK(ok == 1 && !queue_find(&back->queue, message_id) && !back->queue.messages);
+}
+
+static void stop(void *arg)
+{
+    (void)arg;
+    io_loop_stop(context.loop);
+}
+
+/* Strangers send faster than one message a second, and what is held stays below its limit. */
+static void unclaimed_is_limited(void)
+{
+    struct config   *config;
+    struct io_timer *timer;
+
+    begin("");
+    for (int i = 0; i < 60; i++)
+        send_mail(CLASS_STRANGER, "s", TO("absent1"), 0);
+    settle();
+    CHECK(back->queue.unclaimed_messages == 60);
+    config = (struct config *)(uintptr_t)context.config;
+    config->unclaimed.max = back->queue.unclaimed_octets / 6;
+    timer = io_timer_new(context.loop, stop, NULL);
+    io_timer_start(timer, 3000, 0);
+    io_loop_run(context.loop);
+    io_timer_free(timer);
+    CHECK(back->queue.unclaimed_messages == 10);
+    CHECK(queue_find(&back->queue, message_id)); /* the newest stay */
+}
+
+/* Bodies without a record go when nobody has written to them for long, whatever the time in their name. */
+static void orphans(void)
+{
+    struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    struct body {
+        const char *name;
+        bool        is_old;
+    } const bodies[] = {{"0000000000g00", false}, {"0000000000g01", true}};
+    char path[128];
+
+    begin("");
+    for (int i = 0; i < 2; i++) {
+        int fd;
+
+        snprintf(path, sizeof path, "%s/spool/lane-01/body/%s", root, bodies[i].name);
+        fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        CHECK(fd >= 0 && (!bodies[i].is_old || futimens(fd, old) == 0));
+        close(fd);
+    }
+    back_orphans_remove(back);
+    send_mail(CLASS_STRANGER, "s", TO("alice"), 0);
+    settle();
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/spool/lane-01/body/%s", root, bodies[i].name);
+        CHECK((access(path, F_OK) == 0) != bodies[i].is_old);
+    }
+}
+
 static void remove_tree(const char *path)
 {
     char command[128];
@@ -498,6 +604,10 @@ CASE(one_mailbox_once)
 CASE(success)
 CASE(release_and_remove)
 CASE(unclaimed_expires)
+CASE(many_owners)
+CASE(unreadable)
+CASE(unclaimed_is_limited)
+CASE(orphans)
 
 int main(void)
 {
@@ -515,6 +625,10 @@ int main(void)
         cmocka_unit_test(test_success),
         cmocka_unit_test(test_release_and_remove),
         cmocka_unit_test(test_unclaimed_expires),
+        cmocka_unit_test(test_many_owners),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_unclaimed_is_limited),
+        cmocka_unit_test(test_orphans),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,16 +96,17 @@ static void test_numbers_grow(void **state)
     lane_reader_close(r);
 }
 
-static bool count_body(struct str name, uint64_t size, void *arg)
+static bool count_body(struct str name, uint64_t size, uint64_t written_ms, void *arg)
 {
     (void)name;
+    assert_true(written_ms > 1700000000000);
     *(uint64_t *)arg += size;
     return true;
 }
 
-static bool stop_body(struct str name, uint64_t size, void *arg)
+static bool stop_body(struct str name, uint64_t size, uint64_t written_ms, void *arg)
 {
-    (void)name, (void)size;
+    (void)name, (void)size, (void)written_ms;
     ++*(int *)arg;
     return false;
 }
@@ -337,13 +338,83 @@ static void test_spare_beside(void **state)
     lane_writer_close(w);
 }
 
+/* ---- the mark ---- */
+
+static void highest(void *arg, const struct lane_record *record)
+{
+    unsigned *most = arg, number = number_of(record->payload);
+
+    if (number > *most)
+        *most = number;
+}
+
+/* What the owner said when a segment began is known after a restart, whichever files are left, and of the newest
+ * segment each record. */
+static void test_mark(void **state)
+{
+    struct lane_options options = {.segment_size = 8192, .reserve = 1, .found = highest};
+    struct lane_writer *w = open_writer(8192);
+    unsigned            most = 0, n = 0;
+    uint64_t            mark = 0;
+
+    (void)state;
+    assert_int_equal(lane_marked(w), 0);
+    options.found_arg = &most;
+    for (unsigned round = 0; round < 30; round++) {
+        for (unsigned i = 0; i < 1 + round * 3; i++, n++) {
+            lane_mark(w, n + 1000000);
+            lane_mark(w, n); /* never falls */
+            assert_true(append_number(w, n, false, NULL));
+            assert_true(lane_commit(w, NULL));
+        }
+        mark = lane_writer_committed(w).seq;
+        lane_writer_close(w);
+        if (round % 3 == 1) /* also when nothing but a spare is left */
+            for (uint64_t seq = 1; seq <= mark; seq++)
+                assert_true(lane_release(lane_dir_path, seq, NULL));
+        most = 0;
+        w = lane_writer_open(lane_dir_path, &options, NULL);
+        assert_non_null(w);
+        if (round % 3 != 1)
+            assert_int_equal(most, n - 1);
+        assert_true(lane_marked(w) >= 1000000 && lane_marked(w) <= n - 1 + 1000000);
+        if (round % 3 != 1) /* no record before the newest segment is above the mark */
+            for (read_all(&seen); seen.count > 0 && seen.places[seen.count - 1].seq == mark; seen.count--)
+                assert_true(seen.numbers[seen.count - 1] + 1000000 >= lane_marked(w));
+    }
+    lane_writer_close(w);
+}
+
+/* A body that somebody removed while it was written is not said to be stored. */
+static void test_body_gone(void **state)
+{
+    struct lane_writer *w = open_writer(0);
+    struct lane_body   *b = lane_body_create(w, STR("gone"), NULL);
+    uint64_t            size, sum;
+    struct err          err = {0};
+
+    (void)state;
+    assert_non_null(b);
+    assert_true(lane_body_write(b, STR("content"), NULL));
+    assert_true(lane_body_remove(lane_dir_path, STR("gone"), NULL));
+    assert_false(lane_body_finish(b, &size, &sum, &err));
+    assert_int_equal(err.class, ERR_TEMPORARY);
+    lane_writer_close(w);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_begin, harness_end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_recycled),          TEST(test_numbers_grow),           TEST(test_bodies),
-        TEST(test_small_file_system), TEST(test_strangers_in_directory), TEST(test_spare_beside),
+        TEST(test_recycled),
+        TEST(test_numbers_grow),
+        TEST(test_bodies),
+        TEST(test_small_file_system),
+        TEST(test_strangers_in_directory),
+        TEST(test_spare_beside),
+        TEST(test_mark),
+        TEST(test_body_gone),
     };
 
     harness_on_disk = true;
