@@ -1,10 +1,12 @@
 # A thin front of Meson; the work is done by meson.build.
 #   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
+#   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS each
 #   make install  below PREFIX (/usr/local), configuration in SYSCONFDIR (/etc)
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 120
 MESON = meson
 # Only what was named here and now: `make install` keeps what an earlier make was told. Meson forgets the one when the
 # other changes.
@@ -45,6 +47,13 @@ fuzz:
 	ninja -C build-fuzz
 	script/fuzz build-fuzz $(FUZZ_SECONDS)
 
+soak: all
+	TACIT=$(CURDIR)/build/tacit SOAK_SECONDS=$(SOAK_SECONDS) /usr/bin/python3 test/live/soak.py
+
+lint: all
+	script/deps lint
+	script/lint build
+
 format:
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -55,5 +64,5 @@ install: build/tacit
 clean:
 	rm -rf build build-asan build-fuzz run
 
-.PHONY: all deps run check fuzz format install clean FORCE
+.PHONY: all deps run check fuzz soak format install clean FORCE
 FORCE:
