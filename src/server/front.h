@@ -34,6 +34,7 @@ enum {
     FRONT_WHEEL = 1024,           /* ticks that the clock's wheel reaches ahead */
     FRONT_INPUT_MAX = 256 * 1024, /* octets of a session's input that wait */
     FRONT_UNSENT_MAX = 32 * 1024, /* octets of replies unsent before no more commands are taken */
+    FRONT_RECIPIENTS_MIN = 100,   /* that a message may always have (RFC 5321 4.5.3.1.8) */
     FRONT_PIECE = 256 * 1024,     /* octets of content written at a time */
     FRONT_READ_MAX = 128 * 1024,  /* octets that one turn may add to a piece */
     FRONT_ASK_MS = 30 * 1000,     /* the keeper's time to answer */
@@ -79,6 +80,7 @@ struct front_message {
     struct buf        content;       /* not yet given to the lane or the work thread */
     uint64_t          size;          /* octets of content so far, without the prefix */
     uint64_t          memory;        /* octets that front.memory counts for it */
+    uint64_t          envelope;      /* octets that front.envelopes counts for it */
     struct mail_scan *scan;          /* where the header matters; else NULL */
     bool              takes_content; /* false: whatever comes is refused at its end, so it is not kept */
     bool              external;      /* the content goes to a body file */
@@ -166,6 +168,7 @@ struct front {
     struct list              holders, starved, pending, free_messages;
     size_t                   free_count;
     uint64_t                 memory;      /* octets of content held */
+    uint64_t                 envelopes;   /* octets that senders and recipients of open transactions take */
     bool                     is_short;    /* of memory: no content is taken until enough has been written to files */
     unsigned                 working;     /* messages that a work thread has, and segments it prepares */
     pthread_mutex_t          create_lock; /* body files are created one at a time */

@@ -117,6 +117,20 @@ static void answer_rcpt(struct front_session *s, const struct mail_address *a, b
     front_session_resume(s);
 }
 
+/* While all envelopes together take more than their share of memory, none may grow beyond what RFC 5321 grants it: a
+ * sender that has more recipients names them in further messages. */
+static void limit_recipients(struct front_session *s)
+{
+    struct front  *f = s->front;
+    uint64_t       holds = smtp_server_arena(s->smtp)->used;
+    const uint32_t most = (uint32_t)f->config->limits.recipients;
+
+    f->envelopes += holds - s->message->envelope;
+    s->message->envelope = holds;
+    s->config.limits.recipients =
+        f->envelopes > f->config->limits.memory && most > FRONT_RECIPIENTS_MIN ? FRONT_RECIPIENTS_MIN : most;
+}
+
 static void on_rcpt(struct front_session *s, const struct mail_address *a)
 {
     enum client_class class = class_now(s);
@@ -124,6 +138,7 @@ static void on_rcpt(struct front_session *s, const struct mail_address *a)
     bool                local = is_local(s, a, &s->patch_domain);
     struct ask          q = {.kind = ASK_RCPT, .class = class};
 
+    limit_recipients(s);
     if (s->patch_domain.len > 0)
         to.domain = s->patch_domain;
     if (local && disclosure_may_ask_rcpt(class)) {

@@ -310,6 +310,8 @@ void front_message_free(struct front_message *m)
     m->session = NULL;
     front_message_drop_content(m);
     list_remove(&m->starved);
+    f->envelopes -= m->envelope;
+    m->envelope = 0;
     if (m->working)
         return; /* work_done comes back here */
     if (m->body || m->body_finished) {

@@ -147,26 +147,49 @@ static bool recipient_room(struct smtp_server *s)
     return true;
 }
 
-void server_RCPT(struct smtp_server *s, struct str argument, struct smtp_event *event)
+static bool rcpt_parse(struct smtp_server *s, struct str argument, struct mail_address *ret_address,
+                       struct smtp_rcpt_params *ret_params)
 {
     const struct mail_path_rules  rules = {.allow_bare_postmaster = true, .utf8 = s->envelope.smtputf8};
     const struct smtp_param_rules known = {.extended = s->extended, .smtputf8 = s->envelope.smtputf8};
-    struct recipient             *recipient;
-    struct smtp_rcpt_params       params;
     struct smtp_reply             refusal;
-    struct mail_address           address;
     struct str                    path, rest;
 
-    if (!path_take(s, argument, STR("TO:"), rules, 3, &address, &path, &rest))
-        return;
-    if (!smtp_param_rcpt(rest, known, &s->arena, &params, &refusal)) {
+    if (!path_take(s, argument, STR("TO:"), rules, 3, ret_address, &path, &rest))
+        return false;
+    if (!smtp_param_rcpt(rest, known, &s->arena, ret_params, &refusal)) {
         server_error(s, &refusal);
-        return;
+        return false;
     }
-    if (s->rcpt_asked >= s->config->limits.recipients) {
+    return true;
+}
+
+/* One too many is judged all the same, but in an arena of its own: it is to cost the transaction no memory. */
+static void rcpt_beyond(struct smtp_server *s, struct str argument)
+{
+    struct arena            kept = s->arena;
+    struct smtp_rcpt_params params;
+    struct mail_address     address;
+
+    arena_init(&s->arena, SERVER_CHUNK, kept.max);
+    if (rcpt_parse(s, argument, &address, &params))
         server_reply(s, &SMTP_REPLY(452, 4, 5, 3, "Too many recipients in one message"));
+    arena_done(&s->arena);
+    s->arena = kept;
+}
+
+void server_RCPT(struct smtp_server *s, struct str argument, struct smtp_event *event)
+{
+    struct recipient       *recipient;
+    struct smtp_rcpt_params params;
+    struct mail_address     address;
+
+    if (s->rcpt_asked >= s->config->limits.recipients) {
+        rcpt_beyond(s, argument);
         return;
     }
+    if (!rcpt_parse(s, argument, &address, &params))
+        return;
     if (!recipient_room(s)) {
         server_reply(s, &SMTP_REPLY(452, 4, 3, 1, "No memory for a further address now"));
         return;

@@ -4,7 +4,8 @@ import pwd
 
 import pytest
 
-from conftest import free_port, without_trace
+from conftest import free_port, wait_until, without_trace
+from test_front import is_sanitized, memory_of
 
 LINE = b"0123456789" * 7 + b"\r\n"
 
@@ -62,3 +63,35 @@ def test_lmtp_answers_for_each_of_very_many_recipients(make_tacit, content, answ
         c.send(content + b".\r\n")
         assert all(c.reply().startswith(answer) for _ in range(count))
         assert c.cmd("NOOP").startswith("250")
+
+
+def test_envelopes_of_many_sessions_share_a_ceiling(make_tacit):
+    """A thousand recipients are more than half a megabyte: many sessions must not add that up without end."""
+    t = make_tacit(extra_global="fronts = 1", extra='limits { memory = "2M" }').start()
+
+    def accepted(c):
+        c.helo()
+        assert c.cmd("MAIL FROM:<s@elsewhere.example>").startswith("250")
+        replies = []
+        for start in range(0, 1000, 100):
+            c.send("".join(f"RCPT TO:<{i:064d}@example.test> ORCPT=rfc822;{'y' * 490}\r\n"
+                           for i in range(start, start + 100)))
+            replies += [c.reply()[:9] for _ in range(100)]
+        count = replies.count("250 2.1.0")
+        assert replies == ["250 2.1.0"] * count + ["452 4.5.3"] * (1000 - count)
+        return count
+
+    before = memory_of(t, "front")
+    clients = [t.connect() for _ in range(40)]
+    counts = [accepted(c) for c in clients]
+    assert counts[0] == 1000 and counts[-1] == 100
+    if not is_sanitized(t):
+        assert memory_of(t, "front") - before < 12 << 20
+    assert clients[-1].cmd("DATA").startswith("354")
+    clients[-1].send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+    assert clients[-1].reply().startswith("250")
+    for c in clients:
+        c.close()
+    wait_until(lambda: "sessions open              0" in t.run("status").stdout)
+    with t.connect() as c:
+        assert accepted(c) == 1000
