@@ -64,5 +64,5 @@ install: build/tacit
 clean:
 	rm -rf build build-asan build-fuzz run
 
-.PHONY: all deps run check fuzz soak format install clean FORCE
+.PHONY: all deps run check fuzz soak lint format install clean FORCE
 FORCE:
