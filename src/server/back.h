@@ -115,7 +115,7 @@ void        back_lane_committed(struct back *b, unsigned lane, struct lane_place
 void        back_lanes_catch_up(struct back *b); /* a writer may have ended without saying how far it came */
 void        back_follow(struct back *b);         /* reads what is there, a slice of it at a time */
 void        back_release_tick(struct back *b);
-void        back_segments_tick(struct back *b); /* which segments are there, and which are read to their end */
+void        back_segments_tick(struct back *b);  /* which segments are there, and which are read to their end */
 void        back_orphans_remove(struct back *b); /* bodies of messages that never came to their end */
 void        back_body_remove(struct back *b, uint64_t id);
 const char *back_lane_dir(struct back *b, unsigned lane); /* NULL: no such lane */
@@ -224,9 +224,9 @@ void attempt_load_begin(struct attempt *a, const struct queue_message *m);
 /* back_conclude.c */
 struct str attempt_address(struct attempt *a, const struct mail_address *address);
 void       attempt_log(struct attempt *a, size_t i, const char *result);
-void       attempt_save(struct attempt *a);     /* what is known so far, while the attempt goes on */
-void       attempt_conclude(struct attempt *a); /* all recipients are through */
-void       attempt_command(struct attempt *a);  /* carries out a->command */
+void       attempt_save(struct attempt *a);          /* what is known so far, while the attempt goes on */
+void       attempt_conclude(struct attempt *a);      /* all recipients are through */
+void       attempt_command(struct attempt *a);       /* carries out a->command */
 void       attempt_remove_unread(struct attempt *a); /* COMMAND_REMOVE where the spool cannot tell what it is */
 
 /* back_report.c: what to tell whom, gathered by return path, then added to the group of records. */
