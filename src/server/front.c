@@ -87,6 +87,7 @@ static struct front *front_new(struct role_context *c)
     f->loop = c->loop;
     list_init(&f->listeners);
     list_init(&f->sessions);
+    list_init(&f->greetings);
     list_init(&f->ask_order);
     list_init(&f->holders);
     list_init(&f->starved);
@@ -156,8 +157,9 @@ static bool front_start(struct role_context *c, struct err *err)
     io_work_threads(FRONT_THREADS);
     f->tick = io_timer_new(f->loop, tick, f);
     f->grace = io_timer_new(f->loop, grace_over, f);
+    f->greeting = io_timer_new(f->loop, front_greetings_due, f);
     f->lane_dir = role_lane_dir(c->config, c->lane, &f->own);
-    if (!f->tick || !f->grace || !f->lane_dir.data)
+    if (!f->tick || !f->grace || !f->greeting || !f->lane_dir.data)
         return err_set_os(err, ENOMEM, "front");
     options.found_arg = f;
     f->lane = lane_writer_open(f->lane_dir.data, &options, err);

@@ -110,7 +110,7 @@ enum front_phase {
 
 struct front_session {
     struct list                  link;  /* in front.sessions */
-    struct list                  wheel; /* in a slot of the clock */
+    struct list                  wheel; /* in a slot of the clock, or in front.greetings */
     struct front                *front;
     const struct front_listener *listener;
     struct io_stream            *stream;
@@ -150,6 +150,8 @@ struct front {
     struct io_loop          *loop;
     struct disclosure_config disclosure;
     struct list              listeners, sessions;
+    struct list              greetings; /* sessions that wait for theirs, oldest first */
+    struct io_timer         *greeting;
     size_t                   farewells;
     struct io_metrics       *metrics;
 
@@ -195,6 +197,7 @@ void front_unlisten(struct front *f);
 bool front_set_client(struct front_session *s, const struct io_address *a);
 /* Nobody knows where the client is: it is no relay, and no network counts it. */
 void front_forget_client(struct front_session *s);
+void front_greetings_due(void *front);
 void front_accept_input(struct front_session *s, struct str in); /* PHASE_PROXY, PHASE_DELAY */
 void front_accept_due(struct front_session *s);
 

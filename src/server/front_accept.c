@@ -85,12 +85,34 @@ static void known(struct front_session *s, const struct io_address *client)
         return;
     }
     s->config.xclient = s->listener->config && config_networks_have(&s->listener->config->xclient, client);
-    if (delay_ms == 0 || s->is_local_socket) {
+    if (delay_ms == 0 || s->is_local_socket || s->is_relay) {
         greet(s);
         return;
     }
+    /* All wait equally long, so a list is in order by itself; the clock of the sessions is too coarse for this. */
     s->phase = PHASE_DELAY;
-    front_clock_set(s, front_now_ms(s->front) + delay_ms);
+    s->deadline_ms = front_now_ms(s->front) + delay_ms;
+    if (list_is_empty(&s->front->greetings))
+        io_timer_start(s->front->greeting, delay_ms, 0);
+    list_remove(&s->wheel);
+    list_push(&s->front->greetings, &s->wheel);
+}
+
+void front_greetings_due(void *arg)
+{
+    struct front *f = arg;
+    struct list  *link;
+
+    while ((link = list_first(&f->greetings))) {
+        struct front_session *s = LIST_ITEM(link, struct front_session, wheel);
+
+        if (s->deadline_ms > front_now_ms(f)) {
+            io_timer_start(f->greeting, s->deadline_ms - front_now_ms(f), 0);
+            return;
+        }
+        list_remove(&s->wheel);
+        greet(s);
+    }
 }
 
 static struct io_address address_of(const struct proxy_header *h)
@@ -155,13 +177,7 @@ void front_accept_input(struct front_session *s, struct str in)
         front_session_refuse(s, NULL, "no memory");
 }
 
-void front_accept_due(struct front_session *s)
-{
-    if (s->phase == PHASE_DELAY)
-        greet(s);
-    else
-        front_session_refuse(s, NULL, "no PROXY header in time");
-}
+void front_accept_due(struct front_session *s) { front_session_refuse(s, NULL, "no PROXY header in time"); }
 
 static struct front_session *session_new(struct front_listener *l, int fd, struct err *err)
 {

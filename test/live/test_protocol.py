@@ -228,6 +228,13 @@ def test_silent_and_slow_clients_are_ended(make_tacit):
     t.wait_mail("alice")
 
 
+def test_who_sends_everything_at_once_is_refused(tacit):
+    for _ in range(20):
+        c = tacit.connect(greeting=False)
+        c.send("EHLO early.example\r\nMAIL FROM:<s@elsewhere.example>\r\n")
+        assert c.reply().startswith("554 5.5.0") and c.closed()
+
+
 def test_early_talkers_are_refused(make_tacit):
     t = make_tacit(extra='limits { greeting_delay = "500ms" }').start()
     c = t.connect(greeting=False)
