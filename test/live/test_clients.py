@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import parsed, wait_until, without_trace
-from tools import Postfix, npm, postfix_program
+from tools import Postfix, postfix_program, unpacked
 
 MESSAGE = (b"From: Sender <sender@elsewhere.example>\r\nTo: alice@example.test\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\n"
            b"Message-ID: <one@elsewhere.example>\r\nSubject: dots and blanks\r\nMIME-Version: 1.0\r\n"
@@ -74,17 +74,17 @@ def test_s_nail(tacit, tmp_path):
 
 
 def test_nodemailer(tacit, tmp_path):
-    where = npm("nodemailer")
+    where = unpacked("node-nodemailer") / "usr/share/nodejs"
     (tmp_path / "m").write_bytes(MESSAGE)
     script = f"""
-const t = require('nodemailer').createTransport({{host: '127.0.0.1', port: {tacit.mx}, secure: false, ignoreTLS: true}});
+const t = require({str(where / 'nodemailer')!r}).createTransport({{host: '127.0.0.1', port: {tacit.mx}, secure: false, ignoreTLS: true}});
 t.sendMail({{envelope: {{from: 'sender@elsewhere.example', to: ['alice@example.test']}},
   raw: require('fs').readFileSync({str(tmp_path / 'm')!r})}})
  .then(r => t.sendMail({{from: 'sender@elsewhere.example', to: 'alice@example.test', subject: 'Grüße', text: 'hällo\\n.\\n',
    attachments: [{{filename: 'a.bin', content: Buffer.from(Array.from({{length: 3000}}, (_, i) => i % 256))}}]}}))
  .then(r => {{ console.log(r.response); process.exit(r.accepted.length === 1 ? 0 : 1) }}, e => {{ console.error(e); process.exit(1) }});
 """
-    run([program("node"), "-e", script], cwd=where)
+    run([program("node"), "-e", script])
     first, second = sorted(tacit.wait_mail("alice", 2), key=lambda m: b"a.bin" in m)
     assert without_trace(first) == MESSAGE
     parts = list(parsed(second).walk())

@@ -1,4 +1,4 @@
-"""Programs that the live tests use and that must not be installed as services: unpacked from Debian's packages or npm
+"""Programs that the live tests use and that must not be installed as services: unpacked from Debian's packages
 into a directory of the build, without starting anything.
 """
 import os
@@ -27,16 +27,6 @@ def unpacked(package):
         finally:
             shutil.rmtree(work)
     return target
-
-
-def npm(module):
-    """Directory whose node_modules has the module."""
-    where = TOOLS / "npm"
-    if not (where / "node_modules" / module).exists():
-        where.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(where), module],
-                       check=True, capture_output=True, timeout=300)
-    return where
 
 
 def postfix_program(name):
