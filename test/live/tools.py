@@ -19,7 +19,11 @@ def unpacked(package):
         TOOLS.mkdir(parents=True, exist_ok=True)
         work = TOOLS / f"{package}.tmp{os.getpid()}"
         work.mkdir()
-        subprocess.run(["apt-get", "download", "-q", package], cwd=work, check=True, capture_output=True)
+        fetch = ["apt-get", "download", "-q", package]
+        if subprocess.run(fetch, cwd=work, capture_output=True).returncode != 0:  # the lists may be old or missing
+            subprocess.run(["apt-get", "update", "-q"], capture_output=True)
+            r = subprocess.run(fetch, cwd=work, capture_output=True, text=True)
+            assert r.returncode == 0, f"{package} cannot be fetched:\n{r.stdout}\n{r.stderr}"
         deb = next(work.glob("*.deb"))
         subprocess.run(["dpkg", "-x", str(deb), str(work / "root")], check=True)
         try:
