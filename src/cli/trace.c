@@ -159,7 +159,7 @@ static bool contains(const char *text, const char *what)
 
 static bool names_it(const struct trace *t, const json_t *row)
 {
-    static const char *const keys[] = {"id", "from", "to", "rcpt", "original", "target", "domain"};
+    static const char *const keys[] = {"id", "from", "to", "rcpt", "original", "domain"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (contains(control_text(row, keys[i]), t->what))

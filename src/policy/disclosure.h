@@ -31,8 +31,8 @@ enum told {
     TOLD_FAILED,        /* the directory cannot answer now: 451 4.3.0, the same for all */
 };
 
-/* Decided at MAIL. `in_relay_network`, `is_local_socket`, `is_blocked` are the client's. What a client
- * can prove (SPF, DKIM, its reverse name) will be added here. */
+/* Decided at MAIL. `in_relay_network`, `is_local_socket`, `is_blocked` are the client's. What a client can prove (SPF,
+ * DKIM, its reverse name) will be added here. */
 enum client_class disclosure_classify(bool is_local_socket, bool in_relay_network, bool is_blocked,
                                       const struct mail_address *sender /* NULL before MAIL */);
 

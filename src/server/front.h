@@ -197,8 +197,8 @@ void front_unlisten(struct front *f);
 bool front_set_client(struct front_session *s, const struct io_address *a);
 /* Nobody knows where the client is: it is no relay, and no network counts it. */
 void front_forget_client(struct front_session *s);
-void front_greetings_due(void *front);
-void front_accept_input(struct front_session *s, struct str in); /* PHASE_PROXY, PHASE_DELAY */
+void front_greetings_due(void *front);                           /* the timer front.greeting */
+void front_accept_input(struct front_session *s, struct str in); /* PHASE_PROXY; in PHASE_DELAY nothing is read */
 void front_accept_due(struct front_session *s);
 
 /* front_session.c */

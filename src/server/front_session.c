@@ -264,6 +264,7 @@ void front_session_refuse(struct front_session *s, const struct smtp_reply *repl
         count_reply(reply->code);
         io_stream_write(s->stream, buf_str(&f->scratch));
     }
+    list_remove(&s->wheel); /* it may wait for its greeting, which must not hold up the others' now */
     front_clock_set(s, UINT64_MAX);
     if (f->farewells < FRONT_FAREWELLS) {
         s->farewell = true;

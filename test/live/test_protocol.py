@@ -1,6 +1,7 @@
 """What a hostile, broken or merely odd client meets on the wire."""
 import os
 import re
+import signal
 import socket
 import struct
 import time
@@ -245,6 +246,10 @@ def test_early_talkers_are_refused(make_tacit):
     assert c.reply().startswith("554 5.5.")
     polite = t.connect()
     assert polite.greeting.startswith("220") and polite.helo()
+    waiting = t.connect(greeting=False)  # a stop does not wait for greetings, nor do greetings come after it
+    time.sleep(0.1)
+    t.process.send_signal(signal.SIGTERM)
+    assert waiting.reply().startswith("421 4.3.2") and waiting.closed()
 
 
 def test_a_broken_connection_leaves_nothing(tacit):
