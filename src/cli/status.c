@@ -85,6 +85,9 @@ static int run_status(struct cli *cli)
         control_age_text(control_u64(status, "uptime_ms"), up);
         printf("%s%s%s runs for %s (tacit %s)\n\n", cli_colour(stdout, CLI_BOLD), control_text(status, "hostname"),
                cli_colour(stdout, CLI_PLAIN), up, control_text(status, "version"));
+        if (json_is_true(json_object_get(status, "paused")))
+            printf("%sNothing is delivered: queue { paused = true }%s\n\n", cli_colour(stdout, CLI_BOLD),
+                   cli_colour(stdout, CLI_PLAIN));
         print_processes(status);
         print_counters(status);
         print_replies(status);

@@ -43,6 +43,8 @@ void back_kick(struct back *b)
     uint64_t              now = io_wall_ms(), next, loop_ms = io_loop_now_ms(b->loop);
     struct queue_message *m;
 
+    if (b->config->queue.paused)
+        return;
     /* A full disk fails every delivery, and each failure is a record: what is due waits, and costs nothing. */
     if (!b->draining && loop_ms < b->full_until_ms) {
         io_timer_start(b->due, b->full_until_ms - loop_ms, 0);

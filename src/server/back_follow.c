@@ -72,8 +72,8 @@ static void apply(struct back *b, struct back_lane *l, const struct lane_record 
 
     switch (queue_apply(&b->queue, place, r->type, r->payload, &b->scratch, &fresh)) {
     case QUEUE_APPLIED:
-        if (fresh && !b->queue.replaying && !b->draining && b->attempt_count < b->config->queue.deliveries &&
-            !back_attempt_start(b, fresh, r->payload))
+        if (fresh && !b->queue.replaying && !b->draining && !b->config->queue.paused &&
+            b->attempt_count < b->config->queue.deliveries && !back_attempt_start(b, fresh, r->payload))
             back_give_up("out of memory", NULL);
         break;
     case QUEUE_REFUSED:

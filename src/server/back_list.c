@@ -344,6 +344,8 @@ struct json_t *back_status(struct back *b)
     set_text(status, "hostname", str_from(b->config->hostname));
     set_u64(status, "uptime_ms", now > all->started_ms ? now - all->started_ms : 0);
     set_u64(status, "generation", all->generation);
+    if (b->config->queue.paused)
+        set(status, "paused", json_true());
     set(status, "processes", processes);
     set(status, "totals", totals);
     set(status, "replies", replies);

@@ -1,4 +1,5 @@
 """Starting, reloading and stopping."""
+import json
 import os
 import signal
 import socket
@@ -144,3 +145,22 @@ def test_an_ordinary_user_can_run_it(make_tacit):
     finally:
         p.terminate()
         assert p.wait(30) == 0
+
+
+def test_a_paused_queue_accepts_and_keeps(make_tacit):
+    """Nothing is delivered until the setting is gone; what is named by hand is tried all the same."""
+    tacit = make_tacit(extra="queue { paused = true }").start()
+    tacit.user("add", "alice@example.test")
+    assert json.loads(tacit.run("status", "--json").stdout)["paused"] is True
+    ids = []
+    with tacit.connect() as c:
+        c.helo()
+        for _ in range(3):
+            ids.append(c.message("s@elsewhere.example", "alice@example.test").split()[-1])
+    wait_until(lambda: len(tacit.queue()) == 3)
+    assert not tacit.mail("alice")
+    tacit.run("queue", "retry", ids[1])
+    tacit.wait_mail("alice", 1)
+    tacit.write_config(extra="")
+    tacit.reload()
+    tacit.wait_mail("alice", 3)
