@@ -72,18 +72,39 @@ bool buf_append_byte(struct buf *b, char byte) { return buf_append(b, str_of(&by
 
 bool buf_append_z(struct buf *b, const char *z) { return buf_append(b, str_from(z)); }
 
+bool buf_append_u64(struct buf *b, uint64_t number)
+{
+    char   text[20];
+    size_t at = sizeof text;
+
+    do
+        text[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    return buf_append(b, str_of(text + at, sizeof text - at));
+}
+
+/* Straight into what room there is; only what does not fit is formatted twice. */
 bool buf_vprintf(struct buf *b, const char *format, va_list args)
 {
     va_list again;
+    size_t  room;
     int     len;
 
+    if (!buf_reserve(b, 0))
+        return false;
+    room = b->size - b->len;
+    if (room > b->max - b->len + 1)
+        room = b->max - b->len + 1;
     va_copy(again, args);
-    len = vsnprintf(NULL, 0, format, again);
+    len = vsnprintf(b->data + b->len, room, format, again);
     va_end(again);
     assert(len >= 0);
-    if (!buf_reserve(b, (size_t)len))
-        return false;
-    vsnprintf(b->data + b->len, (size_t)len + 1, format, args);
+    if ((size_t)len >= room) {
+        b->data[b->len] = '\0';
+        if (!buf_reserve(b, (size_t)len))
+            return false;
+        vsnprintf(b->data + b->len, (size_t)len + 1, format, args);
+    }
     b->len += (size_t)len;
     return true;
 }

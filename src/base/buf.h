@@ -32,6 +32,7 @@ bool buf_reserve(struct buf *b, size_t more); /* room for `more` further bytes *
 bool buf_append(struct buf *b, struct str s);
 bool buf_append_byte(struct buf *b, char byte);
 bool buf_append_z(struct buf *b, const char *z);
+bool buf_append_u64(struct buf *b, uint64_t number); /* decimal */
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vprintf(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 void buf_consume(struct buf *b, size_t len); /* drops the first `len` bytes */

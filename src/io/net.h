@@ -71,6 +71,8 @@ size_t io_stream_unsent(const struct io_stream *s);
 /* Sends what is unsent (given up after 10 s without progress), then shuts down writing and drops input, up to 64 KiB or
  * 2 s, so that the peer sees our last words; then calls end. No read or drained any more. */
 void   io_stream_finish(struct io_stream *s);
+/* The same for a peer that has said all it will say: calls end as soon as everything is sent. */
+void   io_stream_finish_quickly(struct io_stream *s);
 /* Octets already waiting to be read (early talkers); credentials of a Unix peer (uid, or -1). */
 size_t io_stream_waiting(const struct io_stream *s);
 long   io_stream_peer_uid(const struct io_stream *s);

@@ -45,7 +45,7 @@ struct io_stream {
     uint32_t                    dropped;  /* octets, while finishing */
     int                         os_error; /* of `failed`: an end that waits for its turn */
     bool                        reading, readable, hung_up, want_writable;
-    bool                        finishing, shut, failed;
+    bool                        finishing, quickly, shut, failed;
 };
 
 static bool is_alive(const struct io_loop *loop, int fd, uint32_t generation)
@@ -150,6 +150,10 @@ void io_stream_write(struct io_stream *s, struct str data)
 static void begin_drain(struct io_stream *s)
 {
     s->shut = true;
+    if (s->quickly) {
+        turn_later(s);
+        return;
+    }
     if (shutdown(s->fd, SHUT_WR) != 0) {
         fail_later(s, errno);
         return;
@@ -194,6 +198,10 @@ static void drop_input(struct io_stream *s)
 {
     ssize_t n;
 
+    if (s->shut && s->quickly) {
+        end(s, NULL);
+        return;
+    }
     if (!s->shut || !s->readable)
         return;
     n = recv(s->fd, s->loop->buffer, IO_READ_SIZE, MSG_DONTWAIT);
@@ -426,11 +434,16 @@ static void finish_timed_out(void *arg)
         end_failed(s, ETIMEDOUT);
 }
 
-void io_stream_finish(struct io_stream *s)
+static void finish(struct io_stream *s, bool quickly)
 {
     if (!s->ops || s->failed || s->finishing)
         return;
     s->finishing = true;
+    s->quickly = quickly;
+    if (quickly && io_stream_unsent(s) == 0) {
+        begin_drain(s);
+        return;
+    }
     s->finish_timer = io_timer_new(s->loop, finish_timed_out, s);
     if (!s->finish_timer)
         fail_later(s, ENOMEM);
@@ -439,6 +452,10 @@ void io_stream_finish(struct io_stream *s)
     else
         io_timer_start(s->finish_timer, FINISH_STALL_MS, 0);
 }
+
+void io_stream_finish(struct io_stream *s) { finish(s, false); }
+
+void io_stream_finish_quickly(struct io_stream *s) { finish(s, true); }
 
 size_t io_stream_waiting(const struct io_stream *s)
 {

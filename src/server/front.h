@@ -140,6 +140,7 @@ struct front_session {
     bool                         admitted;        /* counted in sessions_open */
     bool                         counted;         /* counted for its network */
     bool                         talking;         /* inside its own protocol loop */
+    bool                         quit, said_all;  /* ended by QUIT; with nothing behind it */
     bool                         farewell;        /* counted in front.farewells */
     bool                         utf8;            /* the VRFY that is being asked about may be answered in UTF-8 */
 };

@@ -63,13 +63,14 @@ void front_forget_client(struct front_session *s)
     snprintf(s->client, sizeof s->client, "unknown");
 }
 
-/* The class blocked gets its refusal from front_session_start. */
+/* Who has no wait before the greeting cannot have talked too early. The class blocked gets its refusal from
+ * front_session_start. */
 static void greet(struct front_session *s)
 {
     const struct smtp_reply early =
         SMTP_REPLY(554, 5, 5, 0, "You talked before the greeting, which no mail client does");
 
-    if (s->is_local_socket || (s->input.len == 0 && io_stream_waiting(s->stream) == 0))
+    if (s->input.len == 0 && (s->phase != PHASE_DELAY || io_stream_waiting(s->stream) == 0))
         front_session_start(s);
     else
         front_session_refuse(s, &early, "early talker");

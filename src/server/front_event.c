@@ -318,8 +318,9 @@ void front_event(struct front_session *s, const struct smtp_event *event)
         break;
     case SMTP_EVENT_CLOSE:
         s->phase = PHASE_CLOSING;
+        s->quit = smtp_server_facts(s->smtp).last_code == 221;
         if (!s->reason)
-            s->reason = smtp_server_facts(s->smtp).last_code == 221 ? "quit" : "closed by the server";
+            s->reason = s->quit ? "quit" : "closed by the server";
         break;
     case SMTP_EVENT_NONE:
     case SMTP_EVENT_HELO:

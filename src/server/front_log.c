@@ -66,6 +66,7 @@ void front_log_transaction(struct front_message *m, const char *result, const st
     const struct front_session *s = m->session;
     const struct envelope      *e = smtp_server_envelope(s->smtp);
     struct front               *f = m->front;
+    char                        status[SMTP_STATUS_TEXT];
 
     if (m->logged || !log_begin(LOG_LEVEL_INFO, "transaction"))
         return;
@@ -83,7 +84,7 @@ void front_log_transaction(struct front_message *m, const char *result, const st
     if (reply) {
         log_u64("code", reply->code);
         if (reply->status.class)
-            log_printf("status", "%u.%u.%u", reply->status.class, reply->status.subject, reply->status.detail);
+            log_str("status", smtp_status_text(reply->status, status));
         log_str("reply", reply->text);
     }
     if (reason)

@@ -105,6 +105,7 @@ static size_t talk(struct front_session *s, struct str in)
             break;
     }
     s->talking = false;
+    s->said_all = s->quit && at == in.len;
     return at;
 }
 
@@ -211,7 +212,10 @@ static void settle(struct front_session *s)
     send_output(s);
     if (s->phase == PHASE_CLOSING) {
         front_clock_set(s, UINT64_MAX);
-        io_stream_finish(s->stream);
+        if (s->said_all)
+            io_stream_finish_quickly(s->stream);
+        else
+            io_stream_finish(s->stream);
         return;
     }
     if (f->draining && !front_session_in_transaction(s)) {

@@ -165,9 +165,12 @@ void log_flush(void)
 
 static void put_time(struct buf *b)
 {
+    char            millis[5] = ".000Z";
     struct timespec now;
+    long            ms;
 
     clock_gettime(CLOCK_REALTIME, &now);
+    ms = now.tv_nsec / 1000000;
     if (now.tv_sec != self.stamped || !self.stamp[0]) {
         struct tm tm;
 
@@ -175,7 +178,10 @@ static void put_time(struct buf *b)
         strftime(self.stamp, sizeof self.stamp, "%Y-%m-%dT%H:%M:%S", &tm);
         self.stamped = now.tv_sec;
     }
-    buf_printf(b, "%s.%03uZ", self.stamp, (unsigned)(now.tv_nsec / 1000000));
+    for (size_t i = sizeof millis - 1; i-- > 1; ms /= 10)
+        millis[i] = (char)('0' + ms % 10);
+    buf_append_z(b, self.stamp);
+    buf_append(b, str_of(millis, sizeof millis));
 }
 
 /* The code point of a well-formed sequence at s (not ASCII) and its length; 0: not well-formed. */
@@ -262,8 +268,12 @@ bool log_begin(enum log_level level, const char *kind)
     if (self.form == LOG_JSON)
         buf_append_z(&self.line, "{\"time\":\"");
     put_time(&self.line);
-    buf_printf(&self.line, self.form == LOG_JSON ? "\",\"level\":\"%s\",\"kind\":\"%s\"" : " %s %s", level_names[level],
-               kind);
+    buf_append_z(&self.line, self.form == LOG_JSON ? "\",\"level\":\"" : " ");
+    buf_append_z(&self.line, level_names[level]);
+    buf_append_z(&self.line, self.form == LOG_JSON ? "\",\"kind\":\"" : " ");
+    buf_append_z(&self.line, kind);
+    if (self.form == LOG_JSON)
+        buf_append_byte(&self.line, '"');
     return true;
 }
 
@@ -278,10 +288,9 @@ static void put(const char *key, struct str value, bool is_number)
         return;
     if (value.len > VALUE_MAX)
         value.len = VALUE_MAX;
-    if (self.form == LOG_JSON)
-        buf_printf(b, ",\"%s\":", key);
-    else
-        buf_printf(b, " %s=", key);
+    buf_append(b, self.form == LOG_JSON ? STR(",\"") : STR(" "));
+    buf_append_z(b, key);
+    buf_append(b, self.form == LOG_JSON ? STR("\":") : STR("="));
     if (is_number || (self.form == LOG_TEXT && is_plain(value)))
         buf_append(b, value);
     else
@@ -298,10 +307,11 @@ void log_z(const char *key, const char *value) { put(key, str_from(value), false
 
 void log_u64(const char *key, uint64_t value)
 {
-    char text[24];
-    int  len = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    char       text[24];
+    struct buf number = {.data = text, .size = sizeof text, .max = sizeof text - 1};
 
-    put(key, str_of(text, (size_t)len), true);
+    buf_append_u64(&number, value);
+    put(key, buf_str(&number), true);
 }
 
 static void put_vprintf(const char *key, const char *format, va_list args) __attribute__((format(printf, 2, 0)));

@@ -8,7 +8,6 @@
 #include "smtp/reply.h"
 
 #include <assert.h>
-#include <stdio.h>
 
 static size_t character_len(struct str s)
 {
@@ -59,31 +58,56 @@ static void text_append(struct str text, bool utf8, struct buf *out)
     }
 }
 
-static void line_append(const struct smtp_reply *reply, const char *status, struct str text, bool last, bool utf8,
+static char *number_put(unsigned number, char *at)
+{
+    char   digits[5];
+    size_t len = 0;
+
+    do
+        digits[len++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (len)
+        *at++ = digits[--len];
+    return at;
+}
+
+struct str smtp_status_text(struct smtp_status status, char ret_text[SMTP_STATUS_TEXT])
+{
+    char *at = ret_text;
+
+    if (!status.class)
+        return STR_NONE;
+    at = number_put(status.class, at);
+    *at++ = '.';
+    at = number_put(status.subject, at);
+    *at++ = '.';
+    at = number_put(status.detail, at);
+    return str_of(ret_text, (size_t)(at - ret_text));
+}
+
+static void line_append(const struct smtp_reply *reply, struct str status, struct str text, bool last, bool utf8,
                         struct buf *out)
 {
-    bool bare = last && !*status && !text.len;
+    bool bare = last && !status.len && !text.len;
 
-    buf_printf(out, "%u%s%s%s", (unsigned)reply->code,
-               bare   ? ""
-               : last ? " "
-                      : "-",
-               status, *status && text.len ? " " : "");
+    buf_append_u64(out, reply->code);
+    if (!bare)
+        buf_append_byte(out, last ? ' ' : '-');
+    buf_append(out, status);
+    if (status.len && text.len)
+        buf_append_byte(out, ' ');
     text_append(text, utf8, out);
     buf_append(out, STR("\r\n"));
 }
 
 bool smtp_reply_format(const struct smtp_reply *reply, bool utf8, struct buf *out)
 {
-    char       status[24] = "";
+    char       status_text[SMTP_STATUS_TEXT];
+    struct str status = smtp_status_text(reply->status, status_text), rest = reply->text;
     size_t     room, start = out->len;
-    struct str rest = reply->text;
 
     assert(reply->code >= 200 && reply->code <= 599);
-    if (reply->status.class)
-        snprintf(status, sizeof status, "%u.%u.%u", (unsigned)reply->status.class, (unsigned)reply->status.subject,
-                 (unsigned)reply->status.detail);
-    room = SMTP_REPLY_LINE_MAX - 2 - 4 - (*status ? strlen(status) + 1 : 0);
+    room = SMTP_REPLY_LINE_MAX - 2 - 4 - (status.len ? status.len + 1 : 0);
     if (str_ends(rest, STR("\n")))
         rest.len--;
     do {

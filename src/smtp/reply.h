@@ -12,6 +12,9 @@ struct smtp_status { /* X.Y.Z; class 0: the reply carries no enhanced code */
 };
 #define SMTP_STATUS(c, s, d) ((struct smtp_status){(c), (s), (d)})
 #define SMTP_STATUS_NONE ((struct smtp_status){0, 0, 0})
+enum { SMTP_STATUS_TEXT = 13 }; /* octets of the longest, without NUL */
+/* "4.2.1"; empty where the class is 0. */
+struct str smtp_status_text(struct smtp_status status, char ret_text[SMTP_STATUS_TEXT]);
 
 struct smtp_reply {
     uint16_t           code; /* 200..599 */

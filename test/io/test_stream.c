@@ -336,6 +336,40 @@ static void last_words_reach_a_peer_that_still_talks(void **state)
     io_loop_free(a.loop);
 }
 
+static void a_peer_that_has_said_all_is_not_waited_for(void **state)
+{
+    enum { SIZE = 1024 * 1024 };
+    struct io_loop *loop = new_loop();
+    struct side     s;
+    int             fds[2];
+    char           *words = calloc(1, SIZE), *got = malloc(SIZE);
+    size_t          len = 0;
+
+    (void)state;
+    make_pair(fds);
+    side_init(&s, loop, fds[0]);
+    io_stream_write(s.stream, str_of(words, SIZE));
+    assert_in_range(io_stream_unsent(s.stream), 1, SIZE);
+    io_stream_finish_quickly(s.stream);
+    run_for(loop, 20);
+    assert_int_equal(s.ends, 0); /* not before all is sent */
+    while (len < SIZE) {
+        ssize_t n = recv(fds[1], got, SIZE, MSG_DONTWAIT);
+
+        len += n > 0 ? (size_t)n : 0;
+        run_for(loop, 1);
+    }
+    run_until(loop, &s.ends, 1);
+    assert_int_equal(s.ends, 1);
+    assert_false(s.failed);
+    side_done(&s);
+    assert_int_equal(recv(fds[1], got, SIZE, 0), 0);
+    close(fds[1]);
+    free(words);
+    free(got);
+    io_loop_free(loop);
+}
+
 static void a_peer_that_does_not_hang_up_is_left(void **state)
 {
     struct io_loop *loop = new_loop();
@@ -507,6 +541,7 @@ int main(void)
         cmocka_unit_test(writing_to_the_dead_fails_later),
         cmocka_unit_test(a_stream_may_free_itself_and_others_while_it_reads),
         cmocka_unit_test(last_words_reach_a_peer_that_still_talks),
+        cmocka_unit_test(a_peer_that_has_said_all_is_not_waited_for),
         cmocka_unit_test(a_peer_that_does_not_hang_up_is_left),
         cmocka_unit_test(the_acceptor_survives_a_lack_of_descriptors),
         cmocka_unit_test(a_reset_is_an_end_with_a_reason),
