@@ -1,42 +1,52 @@
 /* maildir.c: one delivery: write to tmp/, sync, rename into new/, sync the directory.
  *
- * Names are time.MmicrosPpidQcounter.host,S=size,W=vsize: unique by O_EXCL and by what they are made of; the sizes let
- * readers and quota do without a look at each file (W counts line ends as CRLF). The sizes are known only when the
- * message is written, so it gets them with the rename; a hard link from tmp/ (as the first description of Maildir has
- * it) was rejected: it costs one operation more and file systems without links. */
+ * Names are TIME.MmicrosQidRhash.host,S=size,W=vsize: id is the message's and TIME its, hash is of the mailbox. So a
+ * second delivery of the same message to the same mailbox has the same name up to the host: it finds what the first
+ * one left half-written in tmp/, and what it left whole in new/ or a reader moved to cur/. Random names, and a note of
+ * each delivery in the spool before it begins, were rejected: that is one sync more for each message, and the name
+ * costs nothing. The sizes let readers and quota do without a look at each file (W counts line ends as CRLF). They are
+ * known only when the message is written, so it gets them with the rename; a hard link from tmp/ (as the first
+ * description of Maildir has it) was rejected: it costs one operation more and file systems without links.
+ *
+ * After a sync that failed nothing is synced again: the kernel may have dropped the pages and call them clean. The file
+ * goes, and the next attempt writes it anew. All calls go through the table of spool/sys.h, so that tests let each of
+ * them fail. */
 #include "deliver/maildir.h"
 
 #include "deliver/quota.h"
-#include "io/file.h"
+#include "queue/record.h"
+#include "spool/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include <xxhash.h>
 
-enum { PIECE = 64 * 1024, HOST_MAX = 64, NAME_MAX_LEN = 200 };
+enum { PIECE = 64 * 1024, HOST_MAX = 64, NAME_MAX_LEN = 200, SIZES_MAX = 64 };
 
 struct sink {
-    int      fd;
-    bool     binary;
-    bool     cr_waits; /* a CR of which the next octet is not known yet */
-    char     last;
-    uint64_t size, lone_lf; /* octets written; LFs without CR, which W counts twice */
-    size_t   used;
-    char     out[PIECE];
+    int         fd;
+    bool        binary;
+    bool        cr_waits; /* a CR of which the next octet is not known yet */
+    char        last;
+    uint64_t    size, lone_lf; /* octets put; LFs without CR, which W counts twice */
+    uint64_t    written;
+    const char *path;
+    size_t      used;
+    char        out[PIECE];
 };
 
 static bool flush(struct sink *s, struct err *err)
 {
-    bool ok = io_fd_write_all(s->fd, str_of(s->out, s->used), err);
+    struct iovec part = {s->out, s->used};
 
+    if (spool_write(s->fd, &part, 1, s->written) != 0)
+        return err_set_os(err, errno, "writing %s", s->path);
+    s->written += s->used;
     s->used = 0;
-    return ok;
+    return true;
 }
 
 static bool put(struct sink *s, char c, struct err *err)
@@ -71,21 +81,19 @@ static bool put_piece(struct sink *s, struct str piece, struct err *err)
 
 static bool put_fd(struct sink *s, int fd, const char *path, struct err *err)
 {
-    char *piece = malloc(PIECE);
-    off_t at = 0;
-    bool  ok = piece || err_set(err, ERR_LIMIT, "out of memory");
+    char    *piece = malloc(PIECE);
+    uint64_t at = 0;
+    bool     ok = piece || err_set(err, ERR_LIMIT, "out of memory");
 
     while (ok) {
-        ssize_t len = pread(fd, piece, PIECE, at);
+        ssize_t len = spool_read(fd, piece, PIECE, at);
 
-        if (len < 0 && errno == EINTR)
-            continue;
         if (len < 0)
             ok = err_set_os(err, errno, "reading the body for %s", path);
         if (len <= 0)
             break;
         ok = put_piece(s, str_of(piece, (size_t)len), err);
-        at += len;
+        at += (uint64_t)len;
     }
     free(piece);
     return ok;
@@ -98,7 +106,31 @@ static bool write_message(struct sink *s, const struct maildir_delivery *d, stru
            flush(s, err);
 }
 
-/* Makes the directory and those above it; each new name is made durable in its parent. */
+/* ---- directories ---- */
+
+static int open_dir(const char *path)
+{
+    return SPOOL_UNINTERRUPTED(spool_sys->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+}
+
+static bool sync_dir(const char *path, struct err *err)
+{
+    int  fd = open_dir(path);
+    bool ok = fd >= 0 && spool_sync(fd) == 0;
+
+    if (!ok)
+        err_set_os(err, errno, "directory %s", path);
+    spool_close(fd);
+    return ok;
+}
+
+static bool make_dir(const char *path)
+{
+    return SPOOL_UNINTERRUPTED(spool_sys->mkdirat(AT_FDCWD, path, 0700)) == 0 || errno == EEXIST;
+}
+
+/* Makes the directory and those above it; each name is made durable in its parent, also one that is there already: who
+ * made it may have ended before it was durable. */
 static bool make_dirs(const char *path, struct err *err)
 {
     char  parent[PATH_MAX];
@@ -107,28 +139,26 @@ static bool make_dirs(const char *path, struct err *err)
 
     if (len < 0 || len >= PATH_MAX)
         return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", path);
-    if (mkdir(path, 0700) < 0) {
-        if (errno == EEXIST)
-            return true;
-        slash = strrchr(parent, '/');
+    slash = strrchr(parent, '/');
+    if (slash)
+        *slash = 0;
+    if (!make_dir(path)) {
         if (errno != ENOENT || !slash || slash == parent)
             return err_set_os(err, errno, "making directory %s", path);
-        *slash = 0;
         if (!make_dirs(parent, err))
             return false;
-        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        if (!make_dir(path))
             return err_set_os(err, errno, "making directory %s", path);
     }
-    slash = strrchr(parent, '/');
-    if (slash && slash != parent)
-        *slash = 0;
-    return io_dir_sync(slash == parent ? "/" : slash ? parent : ".", err);
+    return sync_dir(slash == parent ? "/" : slash ? parent : ".", err);
 }
 
 static bool make_maildir(const char *path, struct err *err)
 {
     static const char *const parts[] = {"tmp", "new", "cur"};
 
+    if (!make_dirs(path, err))
+        return false;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char at[PATH_MAX];
         int  len = snprintf(at, sizeof at, "%s/%s", path, parts[i]);
@@ -141,57 +171,99 @@ static bool make_maildir(const char *path, struct err *err)
     return true;
 }
 
-static void unique_name(const char *hostname, char ret_name[NAME_MAX_LEN])
-{
-    static atomic_ulong counter;
-    struct timespec     now;
-    char                host[HOST_MAX * 4 + 1];
-    size_t              used = 0;
+/* ---- names ---- */
 
-    for (size_t i = 0; i < HOST_MAX && hostname[i]; i++) {
-        unsigned char c = (unsigned char)hostname[i];
+/* What all deliveries of this message to this mailbox have in common; ends in a dot. */
+static size_t name_stem(const struct maildir_delivery *d, char ret_name[NAME_MAX_LEN])
+{
+    uint64_t ms = message_id_time_ms(d->id);
+    char     id[MESSAGE_ID_TEXT + 1];
+
+    message_id_text(d->id, id);
+    return (size_t)snprintf(ret_name, NAME_MAX_LEN, "%llu.M%03u000Q%sR%016llx.", (unsigned long long)(ms / 1000),
+                            (unsigned)(ms % 1000), id,
+                            (unsigned long long)XXH3_64bits(d->mailbox.len ? d->mailbox.data : "", d->mailbox.len));
+}
+
+static void name_make(const struct maildir_delivery *d, char ret_name[NAME_MAX_LEN])
+{
+    const char *host = d->hostname;
+    size_t      used = name_stem(d, ret_name);
+
+    if (!*host)
+        host = "localhost";
+    for (size_t i = 0; i < HOST_MAX && host[i] && used + 5 < NAME_MAX_LEN; i++) {
+        unsigned char c = (unsigned char)host[i];
 
         if (c == '/' || c == ':' || c == ',' || c < 33 || c > 126)
-            used += (size_t)snprintf(host + used, sizeof host - used, "\\%03o", c);
+            used += (size_t)snprintf(ret_name + used, NAME_MAX_LEN - used, "\\%03o", c);
         else
-            host[used++] = (char)c;
+            ret_name[used++] = (char)c;
     }
-    host[used] = 0;
-    clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(ret_name, NAME_MAX_LEN, "%lld.M%ldP%ldQ%lu.%.*s", (long long)now.tv_sec, now.tv_nsec / 1000,
-             (long)getpid(), atomic_fetch_add(&counter, 1), 120, used ? host : "localhost");
+    ret_name[used] = 0;
 }
 
-static int create(const char *path, int *ret_error)
+static bool find_in(const char *maildir, const char *part, const char *stem, size_t stem_len, bool *found,
+                    struct err *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    char           path[PATH_MAX];
+    int            fd;
+    DIR           *dir;
+    struct dirent *entry;
+    bool           ok;
 
-    *ret_error = errno;
-    return fd;
+    if (snprintf(path, sizeof path, "%s/%s", maildir, part) >= PATH_MAX)
+        return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", maildir);
+    fd = open_dir(path);
+    if (fd < 0)
+        return errno == ENOENT || err_set_os(err, errno, "directory %s", path);
+    dir = fdopendir(fd);
+    if (!dir) {
+        err_set_os(err, errno, "directory %s", path);
+        spool_close(fd);
+        return false;
+    }
+    while (errno = 0, !*found && (entry = spool_sys->readdir(dir)))
+        *found = strncmp(entry->d_name, stem, stem_len) == 0;
+    ok = (*found ? spool_sync(fd) == 0 : errno == 0) || err_set_os(err, errno, "directory %s", path);
+    closedir(dir);
+    return ok;
 }
 
-static int create_tmp(const struct maildir_delivery *d, char ret_name[NAME_MAX_LEN], char ret_tmp[PATH_MAX],
-                      struct err *err)
+/* new/ before cur/, for readers move messages in this direction. Found, it is made durable: whoever put it there may
+ * have ended before it was. */
+static bool look(const struct maildir_delivery *d, bool *ret_found, struct err *err)
 {
-    int fd = -1, error = 0;
+    char   stem[NAME_MAX_LEN];
+    size_t len = name_stem(d, stem);
 
-    for (int tries = 0; fd < 0 && tries < 5; tries++) {
-        int len;
+    *ret_found = false;
+    return find_in(d->path, "new", stem, len, ret_found, err) &&
+           (*ret_found || find_in(d->path, "cur", stem, len, ret_found, err));
+}
 
-        unique_name(d->hostname, ret_name);
-        len = snprintf(ret_tmp, PATH_MAX, "%s/tmp/%s", d->path, ret_name);
-        if (len < 0 || len + 80 >= PATH_MAX) { /* the name in new/ is longer */
-            err_set_os(err, ENAMETOOLONG, "mailbox %.200s", d->path);
-            return -1;
+/* ---- the delivery ---- */
+
+static int create_tmp(const struct maildir_delivery *d, const char *name, char ret_tmp[PATH_MAX], struct err *err)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+    int       fd = -1, len = snprintf(ret_tmp, PATH_MAX, "%s/tmp/%s", d->path, name);
+
+    if (len < 0 || len + SIZES_MAX >= PATH_MAX) {
+        err_set_os(err, ENAMETOOLONG, "mailbox %.200s", d->path);
+        return -1;
+    }
+    for (int tries = 0; fd < 0 && tries < 3; tries++) {
+        fd = SPOOL_UNINTERRUPTED(spool_sys->openat(AT_FDCWD, ret_tmp, flags, 0600));
+        if (fd < 0 && errno == ENOENT) {
+            if (!make_maildir(d->path, err))
+                return -1;
+        } else if (fd < 0 && (errno != EEXIST || spool_unlink(AT_FDCWD, ret_tmp) != 0)) {
+            break; /* but what another process left when it ended is in nobody's way */
         }
-        fd = create(ret_tmp, &error);
-        if (fd < 0 && error == ENOENT && !make_maildir(d->path, err))
-            return -1;
-        if (fd < 0 && error != ENOENT && error != EEXIST && error != EINTR)
-            break;
     }
     if (fd < 0)
-        err_set_os(err, error, "creating %s", ret_tmp);
+        err_set_os(err, errno, "creating %s", ret_tmp);
     return fd;
 }
 
@@ -211,6 +283,11 @@ static enum maildir_result over_quota(const struct maildir_delivery *d, uint64_t
     return MAILDIR_OVER_QUOTA;
 }
 
+static int move(const char *from, const char *to)
+{
+    return SPOOL_UNINTERRUPTED(spool_sys->renameat(AT_FDCWD, from, AT_FDCWD, to));
+}
+
 static enum maildir_result publish(const struct maildir_delivery *d, const struct sink *s, const char *tmp,
                                    const char *name, struct err *err)
 {
@@ -219,54 +296,74 @@ static enum maildir_result publish(const struct maildir_delivery *d, const struc
 
     if (result != MAILDIR_DELIVERED)
         return result;
-    if (fsync(s->fd) < 0) {
+    if (spool_sync(s->fd) != 0) {
         err_set_os(err, errno, "syncing %s", tmp);
         return MAILDIR_FAILED;
     }
-    if (snprintf(to, sizeof to, "%s/new/%s,S=%llu,W=%llu", d->path, name, (unsigned long long)s->size,
-                 (unsigned long long)(s->size + s->lone_lf)) >= PATH_MAX ||
-        snprintf(dir, sizeof dir, "%s/new", d->path) >= PATH_MAX) {
-        err_set_os(err, ENAMETOOLONG, "mailbox %.200s", d->path);
-        return MAILDIR_FAILED;
+    snprintf(dir, sizeof dir, "%s/new", d->path);
+    snprintf(to, sizeof to, "%s/new/%s,S=%llu,W=%llu", d->path, name, (unsigned long long)s->size,
+             (unsigned long long)(s->size + s->lone_lf));
+    if (move(tmp, to) < 0) {
+        if (errno != ENOENT) {
+            err_set_os(err, errno, "moving the message to %s", to);
+            return MAILDIR_UNSURE; /* a file system in trouble may have done it and say that it has not */
+        }
+        if (!make_maildir(d->path, err))
+            return MAILDIR_FAILED;
+        if (move(tmp, to) < 0) {
+            err_set_os(err, errno, "moving the message to %s", to);
+            return MAILDIR_UNSURE;
+        }
     }
-    if (rename(tmp, to) < 0 && (errno != ENOENT || !make_maildir(d->path, err) || rename(tmp, to) < 0)) {
-        err_set_os(err, errno, "moving the message to %s", to);
-        return MAILDIR_FAILED;
-    }
-    if (!io_dir_sync(dir, err)) {
-        unlink(to); /* whether it would survive is not known: it is delivered again, so it must not stay */
-        return MAILDIR_FAILED;
-    }
-    quota_add(d->path, d->quota, s->size);
+    if (!sync_dir(dir, err)) /* whether it would survive is not known: it is delivered again, so it must not stay */
+        return spool_sys->unlinkat(AT_FDCWD, to, 0) == 0 ? MAILDIR_FAILED : MAILDIR_UNSURE;
+    quota_add(d->path, s->size);
     return MAILDIR_DELIVERED;
+}
+
+static enum maildir_result write_and_publish(const struct maildir_delivery *d, struct sink *s, struct err *err)
+{
+    char                name[NAME_MAX_LEN], tmp[PATH_MAX];
+    enum maildir_result result;
+
+    s->binary = d->binary;
+    s->path = tmp;
+    name_make(d, name);
+    s->fd = create_tmp(d, name, tmp, err);
+    if (s->fd < 0)
+        return MAILDIR_FAILED;
+    result = write_message(s, d, err) ? publish(d, s, tmp, name, err) : MAILDIR_FAILED;
+    if (result != MAILDIR_DELIVERED)
+        spool_unlink(AT_FDCWD, tmp); /* if that fails too, the next attempt does it */
+    spool_close(s->fd);
+    return result;
 }
 
 enum maildir_result maildir_deliver(const struct maildir_delivery *d, struct err *err)
 {
-    char                name[NAME_MAX_LEN], tmp[PATH_MAX];
-    enum maildir_result result = MAILDIR_DELIVERED;
+    enum maildir_result result;
+    struct stat         st;
     struct sink        *s;
+    bool                found = false;
 
-    if (access(d->path, F_OK) == 0)
+    if (d->look && !look(d, &found, err))
+        return MAILDIR_UNSURE;
+    if (found) {
+        quota_forget(d->path); /* whether it was counted is not known either */
+        return MAILDIR_FOUND;
+    }
+    if (d->quota && spool_sys->fstatat(AT_FDCWD, d->path, &st, 0) == 0) {
         result = over_quota(d, 1, err); /* full to the brim: not even written */
-    if (result != MAILDIR_DELIVERED)
-        return result;
+        if (result != MAILDIR_DELIVERED)
+            return result;
+    }
     s = malloc(sizeof *s);
     if (!s) {
         err_set(err, ERR_LIMIT, "out of memory");
         return MAILDIR_FAILED;
     }
     memset(s, 0, offsetof(struct sink, out));
-    s->binary = d->binary;
-    s->fd = create_tmp(d, name, tmp, err);
-    if (s->fd < 0) {
-        free(s);
-        return MAILDIR_FAILED;
-    }
-    result = write_message(s, d, err) ? publish(d, s, tmp, name, err) : MAILDIR_FAILED;
-    if (result != MAILDIR_DELIVERED)
-        unlink(tmp);
-    close(s->fd);
+    result = write_and_publish(d, s, err);
     free(s);
     return result;
 }

@@ -1,20 +1,19 @@
 /* quota.c: see quota.h. Asking the file system for the size of everything at each delivery would be simpler and is what
- * a mailbox of a million messages does not bear. Appends of one short line by several writers do not mix (O_APPEND). */
+ * a mailbox of a million messages does not bear. Appends of one short line by several writers do not mix (O_APPEND).
+ *
+ * Nothing is synced: what a loss of power leaves is either right or no such file, and then counted anew. */
 #include "deliver/quota.h"
 
-#include "base/buf.h"
-#include "io/file.h"
+#include "base/str.h"
+#include "spool/sys.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { SIZE_FILE_MAX = 5120 /* octets */, STALE_S = 15 * 60 };
 
@@ -30,72 +29,111 @@ static bool join(char out[PATH_MAX], const char *dir, const char *name)
     return len > 0 && len < PATH_MAX;
 }
 
-/* The size that a name tells (",S=123"), or what the file has. */
-static bool message_size(int dir, const char *name, uint64_t *ret_size)
+/* The size that a name tells (",S=123"), or what the file has. What was moved away meanwhile does not count. */
+static bool message_size(int dir, const char *name, uint64_t *ret_size, bool *ret_counts)
 {
     const char *says = strstr(name, ",S=");
     struct stat st;
+    int         result;
 
+    *ret_counts = true;
     if (says && char_is_digit(says[3])) {
         errno = 0;
         *ret_size = strtoull(says + 3, NULL, 10);
         if (errno == 0 && *ret_size <= INT64_MAX / 2)
             return true;
     }
-    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return false; /* moved away meanwhile: not counted */
-    *ret_size = (uint64_t)st.st_size;
-    return S_ISREG(st.st_mode);
+    result = SPOOL_UNINTERRUPTED(spool_sys->fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW));
+    *ret_counts = result == 0 && S_ISREG(st.st_mode);
+    *ret_size = result == 0 ? (uint64_t)st.st_size : 0;
+    return result == 0 || errno == ENOENT;
 }
 
-static bool count_messages(const char *path, struct usage *usage, struct err *err)
+/* `each` gets the names but those that begin with a dot, or only those (but "." and ".."). A missing directory is
+ * empty. */
+static bool each_name(const char *path, bool                                                     hidden,
+                      bool (*each)(int dir, const char *name, void *arg, struct err *err), void *arg, struct err *err)
 {
-    DIR           *dir = opendir(path);
+    int            fd;
+    DIR           *dir;
     struct dirent *entry;
+    bool           ok = true;
 
-    if (!dir)
+    fd = SPOOL_UNINTERRUPTED(spool_sys->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+    if (fd < 0)
         return errno == ENOENT || err_set_os(err, errno, "mailbox %s", path);
-    while ((entry = readdir(dir))) {
-        uint64_t size;
-
-        if (entry->d_name[0] != '.' && message_size(dirfd(dir), entry->d_name, &size)) {
-            usage->octets += (int64_t)size;
-            usage->messages++;
-        }
+    dir = fdopendir(fd);
+    if (!dir) {
+        err_set_os(err, errno, "mailbox %s", path);
+        spool_close(fd);
+        return false;
     }
+    while (errno = 0, ok && (entry = spool_sys->readdir(dir))) {
+        const char *name = entry->d_name;
+
+        if ((name[0] == '.') == hidden && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+            ok = each(fd, name, arg, err);
+    }
+    if (ok && errno)
+        ok = err_set_os(err, errno, "mailbox %s", path);
     closedir(dir);
+    return ok;
+}
+
+static bool count_message(int dir, const char *name, void *arg, struct err *err)
+{
+    struct usage *usage = arg;
+    uint64_t      size;
+    bool          counts;
+
+    if (!message_size(dir, name, &size, &counts))
+        return err_set_os(err, errno, "message %s", name);
+    if (counts) {
+        usage->octets += (int64_t)size;
+        usage->messages++;
+    }
     return true;
 }
 
 static bool count_folder(const char *path, struct usage *usage, struct err *err)
 {
-    char at[PATH_MAX];
+    static const char *const parts[] = {"new", "cur"};
 
-    return join(at, path, "new") && count_messages(at, usage, err) && join(at, path, "cur") &&
-           count_messages(at, usage, err);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char at[PATH_MAX];
+
+        if (!join(at, path, parts[i]))
+            return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", path);
+        if (!each_name(at, false, count_message, usage, err))
+            return false;
+    }
+    return true;
+}
+
+struct folders {
+    const char   *maildir;
+    struct usage *usage;
+};
+
+static bool count_subfolder(int dir, const char *name, void *arg, struct err *err)
+{
+    struct folders *f = arg;
+    char            at[PATH_MAX];
+
+    (void)dir;
+    return !join(at, f->maildir, name) || count_folder(at, f->usage, err);
 }
 
 /* The mailbox and its folders, ".Name". */
 static bool count_all(const char *maildir, struct usage *ret_usage, struct err *err)
 {
     struct usage   usage = {0};
-    DIR           *dir;
-    struct dirent *entry;
-    bool           ok = count_folder(maildir, &usage, err);
+    struct folders folders = {maildir, &usage};
 
-    if (!ok || !(dir = opendir(maildir)))
-        return ok && (errno == ENOENT || err_set_os(err, errno, "mailbox %s", maildir));
-    while (ok && (entry = readdir(dir))) {
-        char at[PATH_MAX];
-
-        if (entry->d_name[0] == '.' && entry->d_name[1] && strcmp(entry->d_name, "..") != 0 &&
-            join(at, maildir, entry->d_name))
-            ok = count_folder(at, &usage, err);
-    }
-    closedir(dir);
-    if (ok)
-        *ret_usage = usage;
-    return ok;
+    if (!count_folder(maildir, &usage, err) || !each_name(maildir, true, count_subfolder, &folders, err))
+        return false;
+    *ret_usage = usage;
+    return true;
 }
 
 /* False: there is no such file, or it has to be made anew. `limit` 0: any is right. */
@@ -105,15 +143,15 @@ static bool size_file_read(const char *path, uint64_t limit, struct usage *ret_u
     struct usage       usage = {0};
     struct stat        st;
     ssize_t            len = -1;
-    int                fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int                fd = spool_open(AT_FDCWD, path, O_RDONLY);
     char              *at = text;
     unsigned long long has;
 
     if (fd < 0)
         return false;
-    if (fstat(fd, &st) == 0 && st.st_size <= SIZE_FILE_MAX)
-        len = read(fd, text, SIZE_FILE_MAX);
-    close(fd);
+    if (spool_stat(fd, &st) == 0 && st.st_size <= SIZE_FILE_MAX)
+        len = spool_read(fd, text, SIZE_FILE_MAX, 0);
+    spool_close(fd);
     if (len <= 0)
         return false;
     text[len] = 0;
@@ -139,6 +177,32 @@ static bool size_file_read(const char *path, uint64_t limit, struct usage *ret_u
     return usage.octets >= 0 && usage.messages >= 0;
 }
 
+/* Written beside it and renamed over it: who reads meanwhile never sees a part. */
+static bool size_file_write(const char *maildir, const char *path, struct str text, struct err *err)
+{
+    static atomic_uint counter;
+    char               beside[PATH_MAX];
+    struct iovec       part = {(char *)(uintptr_t)text.data, text.len};
+    int                fd;
+    bool               ok;
+
+    if (snprintf(beside, sizeof beside, "%s/maildirsize.%x.tmp", maildir, atomic_fetch_add(&counter, 1) % 256) >=
+        PATH_MAX)
+        return err_set_os(err, ENAMETOOLONG, "%.200s", path);
+    spool_unlink(AT_FDCWD, beside); /* left by a process that ended */
+    fd = spool_create(AT_FDCWD, beside, 0600);
+    if (fd < 0)
+        return err_set_os(err, errno, "%s", path);
+    ok = spool_write(fd, &part, 1, 0) == 0 &&
+         SPOOL_UNINTERRUPTED(spool_sys->renameat(AT_FDCWD, beside, AT_FDCWD, path)) == 0;
+    if (!ok) {
+        err_set_os(err, errno, "%s", path);
+        spool_unlink(AT_FDCWD, beside);
+    }
+    spool_close(fd);
+    return ok;
+}
+
 static bool size_file_make(const char *maildir, const char *path, uint64_t limit, struct usage *ret_usage,
                            struct err *err)
 {
@@ -149,7 +213,7 @@ static bool size_file_make(const char *maildir, const char *path, uint64_t limit
         return false;
     len = snprintf(text, sizeof text, "%lluS\n%lld %lld\n", (unsigned long long)limit, (long long)ret_usage->octets,
                    (long long)ret_usage->messages);
-    return io_file_write_atomic(path, 0600, str_of(text, (size_t)len), err);
+    return size_file_write(maildir, path, str_of(text, (size_t)len), err);
 }
 
 bool quota_fits(const char *maildir, uint64_t limit, uint64_t octets, bool *ret_fits, uint64_t *ret_used,
@@ -175,18 +239,30 @@ bool quota_fits(const char *maildir, uint64_t limit, uint64_t octets, bool *ret_
     return true;
 }
 
-void quota_add(const char *maildir, uint64_t limit, uint64_t octets)
+void quota_add(const char *maildir, uint64_t octets)
 {
     char path[PATH_MAX], line[48];
     int  fd, len;
 
     if (!join(path, maildir, "maildirsize"))
         return;
-    fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
+    fd = spool_open(AT_FDCWD, path, O_WRONLY | O_APPEND);
+    if (fd < 0) {
+        if (errno != ENOENT)
+            quota_forget(maildir);
         return;
+    }
     len = snprintf(line, sizeof line, "%llu 1\n", (unsigned long long)octets);
-    if (write(fd, line, (size_t)len) != len && limit)
-        unlink(path); /* no room for the entry: counted anew when there is */
-    close(fd);
+    if (SPOOL_UNINTERRUPTED(spool_sys->write(fd, line, (size_t)len)) !=
+        len) /* a part of a line would spoil the next one */
+        quota_forget(maildir);
+    spool_close(fd);
+}
+
+void quota_forget(const char *maildir)
+{
+    char path[PATH_MAX];
+
+    if (join(path, maildir, "maildirsize"))
+        spool_unlink(AT_FDCWD, path);
 }

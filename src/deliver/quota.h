@@ -16,8 +16,10 @@
 /* Whether `octets` more fit under `limit` (not 0). Sets *ret_fits; false: the mailbox could not be read. */
 bool quota_fits(const char *maildir, uint64_t limit, uint64_t octets, bool *ret_fits, uint64_t *ret_used,
                 struct err *err);
-/* Notes a delivery. Without a limit only where somebody keeps the file already. Never fails: a file that is wrong is
- * counted anew in time. */
-void quota_add(const char *maildir, uint64_t limit, uint64_t octets);
+/* Notes a delivery, where the file is kept. Never fails: a file that cannot be right any more is removed, and counted
+ * anew when next asked for. */
+void quota_add(const char *maildir, uint64_t octets);
+/* The mailbox may hold what is not noted, or the other way round: counted anew when next asked for. */
+void quota_forget(const char *maildir);
 
 #endif

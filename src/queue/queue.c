@@ -164,6 +164,7 @@ static struct queue_message *message_new(struct queue *q, uint64_t id)
     if (m) {
         m->id = id;
         m->since_ms = message_id_time_ms(id);
+        m->replayed = q->replaying;
         if (!map_put_u64(&q->living, id, m)) {
             free(m);
             m = NULL;

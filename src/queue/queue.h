@@ -69,7 +69,9 @@ struct queue_message {
     uint8_t             flags;                             /* enum progress_flags */
     uint8_t class;                                         /* enum client_class */
     bool external;
-    bool busy; /* an attempt or a command is at work on it */
+    bool busy;     /* an attempt or a command is at work on it */
+    bool replayed; /* another process may have delivered it and ended before it could record that */
+    bool unsure;   /* a delivery failed, and may have succeeded all the same; set by back */
 };
 
 struct queue_times {       /* ms */

@@ -187,6 +187,7 @@ struct attempt {
     int                       body_fd;
     bool                      loading, ending;
     bool                      without_body; /* only records are read */
+    bool                      earlier;      /* an earlier attempt delivered it to somebody, maybe under another name */
     uint64_t                  now_ms, began_ms;
     enum back_command         command;
     struct mail_address       command_to; /* COMMAND_RELEASE: deliver there; else null */

@@ -7,7 +7,11 @@
  *
  * Recipients run side by side, a few of each message, so that one with a thousand of them holds up nobody. A mailbox
  * that several recipients lead to gets the message once. All failures are only noted here; what they mean is decided
- * when the attempt is concluded. */
+ * when the attempt is concluded.
+ *
+ * Exactly once. Between a delivery and the record of it back may be killed. So a message that was in the spool when
+ * back started is looked for in each mailbox before it is delivered there (deliver/maildir.h); one that came later was
+ * not seen by any other back, and costs no look. */
 #include "deliver/maildir.h"
 #include "mail/trace.h"
 #include "server/back.h"
@@ -137,6 +141,7 @@ static void deliver_done(void *arg)
 {
     struct job               *j = arg;
     struct attempt_recipient *to = &j->attempt->to[j->i];
+    struct queue_message     *m;
 
     switch (j->result) {
     case MAILDIR_DELIVERED:
@@ -146,9 +151,21 @@ static void deliver_done(void *arg)
         count(COUNTER_messages_delivered_total, 1);
         job_end(j, "delivered");
         break;
+    case MAILDIR_FOUND:
+        to->state = RECIPIENT_DELIVERED;
+        to->status = STR("2.1.5");
+        to->reason = STR("the mailbox has it already by an earlier attempt");
+        count(COUNTER_messages_delivered_total, 1);
+        job_end(j, "delivered");
+        break;
     case MAILDIR_OVER_QUOTA:
         job_fail(j, false, "4.2.2", str_from(j->err.text));
         break;
+    case MAILDIR_UNSURE:
+        m = queue_find(&j->attempt->back->queue, j->attempt->id);
+        if (m)
+            m->unsure = true;
+        __attribute__((fallthrough));
     case MAILDIR_FAILED:
         if (j->err.class == ERR_LIMIT)
             j->attempt->back->full_until_ms = io_loop_now_ms(j->attempt->back->loop) + BACK_FULL_MS;
@@ -165,17 +182,17 @@ static struct str mailbox_key(struct attempt *a, const struct mail_address *mail
     return local.data ? arena_printf(&a->arena, "%.*s@%.*s", STR_ARG(local), STR_ARG(mailbox->domain)) : STR_NONE;
 }
 
-/* Whether another recipient leads to the same mailbox; if it is not through yet, this one will share its end. */
-static bool job_is_duplicate(struct job *j)
+/* Whether another recipient leads to the same mailbox; if it is not through yet, this one will share its end. Otherwise
+ * this one is noted as the mailbox's (without memory for that, another one finds the file: the name is the same). */
+static bool job_is_duplicate(struct job *j, struct str key)
 {
     struct attempt           *a = j->attempt;
     struct attempt_recipient *to = &a->to[j->i];
-    struct str                key = mailbox_key(a, &to->mailbox);
-    size_t                    first = key.data ? (size_t)(uintptr_t)map_get(&a->mailboxes, key) : 0;
+    size_t                    first = (size_t)(uintptr_t)map_get(&a->mailboxes, key);
 
     if (first == 0 || first - 1 == j->i) {
-        if (key.data && first == 0)
-            map_put(&a->mailboxes, key, (void *)(uintptr_t)(j->i + 1)); /* without memory: at worst delivered twice */
+        if (first == 0)
+            map_put(&a->mailboxes, key, (void *)(uintptr_t)(j->i + 1));
         return false;
     }
     first--;
@@ -202,14 +219,20 @@ static void job_deliver(struct job *j)
     struct attempt_recipient   *to = &a->to[j->i];
     const struct config        *config = a->back->config;
     const struct config_domain *domain = config_domain_find(config, to->mailbox.domain);
+    const struct queue_message *m = queue_find(&a->back->queue, a->id);
     struct str                  way = str_from(domain ? domain->deliver : "");
+    struct str                  key = mailbox_key(a, &to->mailbox);
     struct err                  err;
 
     if (!str_starts(way, STR("maildir:"))) {
         job_fail(j, false, "4.3.5", STR("there is no way to deliver to this domain at the moment"));
         return;
     }
-    if (job_is_duplicate(j))
+    if (!key.data) {
+        job_fail(j, false, "4.3.0", STR("out of memory"));
+        return;
+    }
+    if (job_is_duplicate(j, key))
         return;
     buf_init(&j->head, 16 << 10);
     buf_init(&j->path, PATH_MAX_OCTETS);
@@ -225,6 +248,9 @@ static void job_deliver(struct job *j)
         return;
     }
     j->delivery = (struct maildir_delivery){.path = j->path.data,
+                                            .id = a->id,
+                                            .mailbox = key,
+                                            .look = a->earlier || (m && (m->replayed || m->unsure)),
                                             .head = buf_str(&j->head),
                                             .content = a->message.content,
                                             .content_fd = a->message.external ? a->body_fd : -1,
@@ -414,6 +440,7 @@ static void choose(struct attempt *a, const struct queue_message *m)
         struct attempt_recipient *to = &a->to[i];
 
         to->due = to->state == RECIPIENT_PENDING && m->next_ms <= a->now_ms;
+        a->earlier |= to->state == RECIPIENT_DELIVERED;
         if (to->state == RECIPIENT_DELIVERED) {
             struct str key = mailbox_key(a, &to->address);
 

@@ -28,6 +28,9 @@ const struct spool_sys spool_sys_real = {
     .renameat = renameat,
     .unlinkat = unlinkat,
     .fstatvfs = fstatvfs,
+    .mkdirat = mkdirat,
+    .write = write,
+    .readdir = readdir,
 };
 const struct spool_sys *spool_sys = &spool_sys_real;
 
@@ -117,39 +120,29 @@ int spool_write(int fd, struct iovec *parts, int count, uint64_t offset)
     }
 }
 
-/* Repeats a call as long as signals interrupt it. */
-#define UNINTERRUPTED(call)                    \
-    ({                                         \
-        int result_;                           \
-        do                                     \
-            result_ = (call);                  \
-        while (result_ < 0 && errno == EINTR); \
-        result_;                               \
-    })
-
 int spool_allocate(int fd, uint64_t len)
 {
-    int result = UNINTERRUPTED(spool_sys->fallocate(fd, 0, 0, (off_t)len));
+    int result = SPOOL_UNINTERRUPTED(spool_sys->fallocate(fd, 0, 0, (off_t)len));
 
     return result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) ? 0 : result;
 }
 
-int spool_truncate(int fd, uint64_t len) { return UNINTERRUPTED(spool_sys->ftruncate(fd, (off_t)len)); }
-int spool_sync_data(int fd) { return UNINTERRUPTED(spool_sys->fdatasync(fd)); }
-int spool_sync(int fd) { return UNINTERRUPTED(spool_sys->fsync(fd)); }
-int spool_stat(int fd, struct stat *st) { return UNINTERRUPTED(spool_sys->fstat(fd, st)); }
-int spool_stat_space(int fd, struct statvfs *st) { return UNINTERRUPTED(spool_sys->fstatvfs(fd, st)); }
+int spool_truncate(int fd, uint64_t len) { return SPOOL_UNINTERRUPTED(spool_sys->ftruncate(fd, (off_t)len)); }
+int spool_sync_data(int fd) { return SPOOL_UNINTERRUPTED(spool_sys->fdatasync(fd)); }
+int spool_sync(int fd) { return SPOOL_UNINTERRUPTED(spool_sys->fsync(fd)); }
+int spool_stat(int fd, struct stat *st) { return SPOOL_UNINTERRUPTED(spool_sys->fstat(fd, st)); }
+int spool_stat_space(int fd, struct statvfs *st) { return SPOOL_UNINTERRUPTED(spool_sys->fstatvfs(fd, st)); }
 
 int spool_rename(int dirfd, const char *from, const char *to)
 {
-    return UNINTERRUPTED(spool_sys->renameat(dirfd, from, dirfd, to));
+    return SPOOL_UNINTERRUPTED(spool_sys->renameat(dirfd, from, dirfd, to));
 }
 
 int spool_unlink(int dirfd, const char *name)
 {
     int saved = errno;
 
-    if (UNINTERRUPTED(spool_sys->unlinkat(dirfd, name, 0)) != 0 && errno != ENOENT)
+    if (SPOOL_UNINTERRUPTED(spool_sys->unlinkat(dirfd, name, 0)) != 0 && errno != ENOENT)
         return -1;
     errno = saved;
     return 0;

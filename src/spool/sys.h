@@ -1,4 +1,4 @@
-/* sys.h: every system call that the spool makes to change or read files, as a table.
+/* sys.h: every system call that the spool, and delivery into a Maildir, make to change or read files, as a table.
  *
  * The table exists for the tests: they record the calls, let each of them fail in turn, and cut the power between
  * any two. In the program it always holds the real calls. The helpers below it repeat what was interrupted or done in
@@ -6,6 +6,8 @@
 #ifndef TACIT_SPOOL_SYS_H
 #define TACIT_SPOOL_SYS_H
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,10 +32,23 @@ struct spool_sys {
     int (*renameat)(int from_dirfd, const char *from, int to_dirfd, const char *to);
     int (*unlinkat)(int dirfd, const char *name, int flags);
     int (*fstatvfs)(int fd, struct statvfs *st);
+    int (*mkdirat)(int dirfd, const char *name, mode_t mode);
+    ssize_t (*write)(int fd, const void *data, size_t len);
+    struct dirent *(*readdir)(DIR *dir);
 };
 
 extern const struct spool_sys  spool_sys_real;
 extern const struct spool_sys *spool_sys; /* changed by tests only, and only while nothing runs */
+
+/* Repeats a call as long as signals interrupt it. */
+#define SPOOL_UNINTERRUPTED(call)              \
+    ({                                         \
+        __typeof__(call) result_;              \
+        do                                     \
+            result_ = (call);                  \
+        while (result_ < 0 && errno == EINTR); \
+        result_;                               \
+    })
 
 /* A new file with exactly `mode`, whatever the umask is; fails where the name exists. For reading and writing. */
 int     spool_create(int dirfd, const char *name, mode_t mode);

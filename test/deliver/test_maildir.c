@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -128,6 +129,8 @@ static void test_deliver(void **state)
     struct err              err;
     char                    path[DIR_MAX], file[FILE_MAX], sizes[64];
     struct maildir_delivery d = {.path = path,
+                                 .id = (uint64_t)1700000000123 << 22 | 5,
+                                 .mailbox = STR("alice@x.test"),
                                  .head = STR("Return-Path: <>\r\n"),
                                  .content = STR("A: b\r\n\r\nx\ry\r\n"),
                                  .content_fd = -1,
@@ -148,6 +151,7 @@ static void test_deliver(void **state)
     snprintf(sizes, sizeof sizes, ",S=%zu,W=%zu", wanted.len, wanted.len + 4);
     assert_non_null(strstr(file, sizes));
     assert_non_null(strstr(file, ".a\\057b\\072c\\054d.test,S="));
+    assert_non_null(strstr(file, "/new/1700000000.M123000Q"));
     assert_int_equal(unlink(file), 0);
     d.binary = true;
     assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
@@ -211,6 +215,13 @@ static void test_fails(void **state)
     assert_int_equal(list(path, "new", NULL), 0);
 }
 
+/* Another message each time. */
+static enum maildir_result deliver_next(struct maildir_delivery *d, struct err *err)
+{
+    d->id++;
+    return maildir_deliver(d, err);
+}
+
 static void test_quota(void **state)
 {
     struct err              err;
@@ -226,22 +237,22 @@ static void test_quota(void **state)
     memset(content, 'x', sizeof content);
     snprintf(path, sizeof path, "%s/q", root);
     snprintf(size_file, sizeof size_file, "%s/maildirsize", path);
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_DELIVERED);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_DELIVERED);
     stored_is(size_file, STR("250S\n0 0\n100 1\n100 1\n"));
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_OVER_QUOTA);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA);
     assert_int_equal(list(path, "new", NULL), 2);
     assert_int_equal(list(path, "tmp", NULL), 0);
     /* Somebody removes one without a word: the fresh count stands for a while, then it is made anew. */
     stored_is(size_file, STR("250S\n200 2\n"));
     list(path, "new", file);
     unlink(file);
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_OVER_QUOTA);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA);
     clock_gettime(CLOCK_REALTIME, &long_ago[0]);
     long_ago[0].tv_sec -= 16 * 60;
     long_ago[1] = long_ago[0];
     assert_int_equal(utimensat(AT_FDCWD, size_file, long_ago, 0), 0);
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_DELIVERED);
     stored_is(size_file, STR("250S\n100 1\n100 1\n"));
     /* Another limit: counted anew, with folders. */
     snprintf(folder, sizeof folder, "%s/.Sent", path);
@@ -255,8 +266,8 @@ static void test_quota(void **state)
     assert_true(quota_fits(path, 1000, 101, &fits, &used, &err));
     assert_false(fits);
     d.quota = 1000;
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
-    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_OVER_QUOTA);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_DELIVERED);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA);
     /* What is no such file is made anew, whatever it holds. */
     static const char *const bad[] = {"",
                                       "x",
@@ -277,13 +288,63 @@ static void test_quota(void **state)
 
 static void *deliver_many(void *arg)
 {
-    struct maildir_delivery *d = arg;
-    struct err               err;
+    static atomic_uint      thread;
+    struct maildir_delivery d = *(struct maildir_delivery *)arg;
+    struct err              err;
 
+    d.id = (uint64_t)(atomic_fetch_add(&thread, 1) + 1) << 22;
     for (int i = 0; i < 50; i++)
-        if (maildir_deliver(d, &err) != MAILDIR_DELIVERED)
+        if (deliver_next(&d, &err) != MAILDIR_DELIVERED)
             return arg;
     return NULL;
+}
+
+/* A delivery of which nobody knows how far it came. */
+static void test_look(void **state)
+{
+    struct err              err;
+    char                    path[DIR_MAX], file[FILE_MAX], moved[FILE_MAX + 8], tmp[FILE_MAX];
+    struct maildir_delivery d = {.path = path,
+                                 .id = (uint64_t)1700000000123 << 22 | 77,
+                                 .mailbox = STR("a@x.test"),
+                                 .content = STR("x\r\n"),
+                                 .content_fd = -1,
+                                 .hostname = "h",
+                                 .quota = 1000,
+                                 .look = true};
+    struct maildir_delivery other = d, elsewhere = d;
+    bool                    fits;
+    uint64_t                used;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/look", root);
+    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED); /* not there, nor the mailbox: delivered */
+    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_FOUND);
+    d.hostname = "renamed";
+    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_FOUND);
+    assert_int_equal(list(path, "new", file), 1);
+    /* The reader has seen it. */
+    snprintf(moved, sizeof moved, "%s/cur/%s:2,FS", path, strrchr(file, '/') + 1);
+    assert_int_equal(rename(file, moved), 0);
+    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_FOUND);
+    assert_int_equal(list(path, "new", NULL), 0);
+    assert_true(quota_fits(path, 1000, 1, &fits, &used, &err));
+    assert_int_equal(used, 2); /* counted anew */
+    /* Another message, and another mailbox that lies in the same place, are others. */
+    other.id++;
+    elsewhere.mailbox = STR("a@y.test");
+    assert_int_equal(maildir_deliver(&other, &err), MAILDIR_DELIVERED);
+    assert_int_equal(maildir_deliver(&elsewhere, &err), MAILDIR_DELIVERED);
+    assert_int_equal(list(path, "new", file), 2);
+    /* What was left half-written is written anew. */
+    assert_int_equal(unlink(moved), 0);
+    d.hostname = "h";
+    snprintf(tmp, sizeof tmp, "%s/tmp/%.*s", path, (int)(strchr(strrchr(moved, '/'), ',') - strrchr(moved, '/') - 1),
+             strrchr(moved, '/') + 1);
+    assert_true(io_file_write_atomic(tmp, 0600, STR("half"), &err));
+    assert_int_equal(maildir_deliver(&d, &err), MAILDIR_DELIVERED);
+    assert_int_equal(list(path, "tmp", NULL), 0);
+    assert_int_equal(list(path, "new", NULL), 3);
 }
 
 static void test_threads(void **state)
@@ -313,8 +374,9 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_path),  cmocka_unit_test(test_deliver), cmocka_unit_test(test_deliver_file),
-        cmocka_unit_test(test_fails), cmocka_unit_test(test_quota),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_path),    cmocka_unit_test(test_deliver), cmocka_unit_test(test_deliver_file),
+        cmocka_unit_test(test_fails),   cmocka_unit_test(test_look),    cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_threads),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
