@@ -181,7 +181,7 @@ static void put_message(struct lane_writer *w, uint64_t id, uint64_t n, char *co
     struct message          m = {.id = id, .received_ms = message_id_time_ms(id), .size = options.size};
     struct envelope        *e = &m.envelope;
     struct buf              head;
-    char                    tag[32];
+    char                    tag[40];
     int                     len = snprintf(tag, sizeof tag, "X-Fill: %020llu\r\n\r\n", (unsigned long long)n);
 
     memcpy(content, tag, (size_t)len);

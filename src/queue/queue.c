@@ -214,38 +214,32 @@ static enum queue_applied apply_copy(struct queue *q, struct queue_message *m, s
     return QUEUE_APPLIED;
 }
 
-static enum queue_applied apply_message(struct queue *q, struct queue_place place, struct str payload,
-                                        struct arena *scratch, struct queue_message **ret_message)
+static enum queue_applied apply_message(struct queue *q, struct queue_place place, const struct record_brief *b,
+                                        struct queue_message **ret_message)
 {
-    struct message        record;
-    struct queue_message *m;
-    bool                  is_new;
+    struct queue_tombstone *dead;
+    struct queue_message   *m;
+    bool                    is_new;
 
-    if (!record_message_get(payload, scratch, &record) || record.id == 0 ||
-        record.envelope.recipient_count > UINT32_MAX)
+    if (place.lane != 0 && (message_id_lane(b->id) != place.lane || b->message.class == CLASS_OURSELVES))
         return QUEUE_REFUSED;
-    if (place.lane != 0 &&
-        (message_id_lane(record.id) != place.lane || record.envelope.origin.class == CLASS_OURSELVES))
-        return QUEUE_REFUSED;
-    if (message_id_lane(record.id) == 0 && record.id > q->newest_id_lane0)
-        q->newest_id_lane0 = record.id;
-    if (map_get_u64(&q->dead, record.id)) {
-        struct queue_tombstone *t = map_get_u64(&q->dead, record.id);
-
-        return queue_bury(q, record.id, t->finished_seq, place) ? QUEUE_APPLIED : QUEUE_NO_MEMORY;
-    }
-    m = queue_find(q, record.id);
+    if (message_id_lane(b->id) == 0 && b->id > q->newest_id_lane0)
+        q->newest_id_lane0 = b->id;
+    dead = map_get_u64(&q->dead, b->id);
+    if (dead)
+        return queue_bury(q, b->id, dead->finished_seq, place) ? QUEUE_APPLIED : QUEUE_NO_MEMORY;
+    m = queue_find(q, b->id);
     if (m && m->home.seq)
         return apply_copy(q, m, place);
     is_new = !m;
-    if (is_new && !(m = message_new(q, record.id)))
+    if (is_new && !(m = message_new(q, b->id)))
         return QUEUE_NO_MEMORY;
     m->home = place;
-    m->size = record.size;
-    m->external = record.external;
-    m->class = (uint8_t)record.envelope.origin.class;
-    if (m->recipient_count < record.envelope.recipient_count) { /* no progress yet, or none that fits */
-        m->recipient_count = (uint32_t)record.envelope.recipient_count;
+    m->size = b->message.size;
+    m->external = b->message.external;
+    m->class = b->message.class;
+    if (m->recipient_count < b->message.recipients) { /* no progress yet, or none that fits */
+        m->recipient_count = b->message.recipients;
         m->pending = m->recipient_count;
         m->waiting = m->unclaimed_count = 0;
     }
@@ -271,61 +265,48 @@ static struct queue_message *entry_for(struct queue *q, uint64_t id, bool *ret_n
     return m;
 }
 
-static enum queue_applied apply_progress(struct queue *q, struct queue_place place, struct str payload,
-                                         struct arena *scratch)
+static enum queue_applied apply_progress(struct queue *q, struct queue_place place, const struct record_brief *b)
 {
-    struct progress       p;
-    struct queue_message *m;
     bool                  no_memory;
+    struct queue_message *m = entry_for(q, b->id, &no_memory);
 
-    if (!progress_get(payload, scratch, &p))
-        return QUEUE_REFUSED;
-    m = entry_for(q, p.id, &no_memory);
     if (!m)
         return no_memory ? QUEUE_NO_MEMORY : QUEUE_REFUSED;
-    if (p.recipient_count < m->recipient_count)
+    if (b->progress.recipients < m->recipient_count)
         return QUEUE_REFUSED;
     account(q, m, false);
     if (m->progress.seq)
         queue_unpin(q, m->progress, QUEUE_WEIGHT_SMALL);
     queue_pin(q, place, QUEUE_WEIGHT_SMALL);
     m->progress = place;
-    m->attempts = p.attempts;
-    m->flags = p.flags;
-    m->next_ms = p.next_ms;
-    m->since_ms = p.since_ms ? p.since_ms : message_id_time_ms(p.id);
-    m->recipient_count = (uint32_t)p.recipient_count;
-    m->pending = m->waiting = m->unclaimed_count = 0;
-    for (size_t i = 0; i < p.recipient_count; i++) {
-        m->pending += p.recipients[i].state == RECIPIENT_PENDING;
-        m->waiting += p.recipients[i].state == RECIPIENT_WAITING;
-        m->unclaimed_count += p.recipients[i].state == RECIPIENT_UNCLAIMED;
-    }
-    if (m->unclaimed_count && p.last_ms > q->newest_unclaimed_ms)
-        q->newest_unclaimed_ms = p.last_ms;
+    m->attempts = b->progress.attempts;
+    m->flags = b->progress.flags;
+    m->next_ms = b->progress.next_ms;
+    m->since_ms = b->progress.since_ms ? b->progress.since_ms : message_id_time_ms(b->id);
+    m->recipient_count = b->progress.recipients;
+    m->pending = b->progress.pending;
+    m->waiting = b->progress.waiting;
+    m->unclaimed_count = b->progress.unclaimed;
+    if (m->unclaimed_count && b->progress.last_ms > q->newest_unclaimed_ms)
+        q->newest_unclaimed_ms = b->progress.last_ms;
     account(q, m, true);
     return reschedule(q, m) ? QUEUE_APPLIED : QUEUE_NO_MEMORY;
 }
 
-static enum queue_applied apply_expansion(struct queue *q, struct queue_place place, struct str payload,
-                                          struct arena *scratch)
+static enum queue_applied apply_expansion(struct queue *q, struct queue_place place, const struct record_brief *b)
 {
-    struct expansion        e;
-    struct queue_message   *m;
+    bool                    no_memory;
+    struct queue_message   *m = entry_for(q, b->id, &no_memory);
     struct queue_extra     *x;
     struct queue_expansion *grown;
-    bool                    no_memory;
 
-    if (!expansion_get(payload, scratch, &e))
-        return QUEUE_REFUSED;
-    m = entry_for(q, e.id, &no_memory);
     if (!m)
         return no_memory ? QUEUE_NO_MEMORY : QUEUE_REFUSED;
     x = extra_of(m);
     if (!x)
         return QUEUE_NO_MEMORY;
     for (uint32_t i = 0; i < x->expansion_count; i++)
-        if (x->expansions[i].first == e.first) {
+        if (x->expansions[i].first == b->expansion.first) {
             queue_unpin(q, x->expansions[i].place, QUEUE_WEIGHT_SMALL);
             queue_pin(q, place, QUEUE_WEIGHT_SMALL);
             x->expansions[i].place = place;
@@ -335,7 +316,7 @@ static enum queue_applied apply_expansion(struct queue *q, struct queue_place pl
     if (!grown)
         return QUEUE_NO_MEMORY;
     x->expansions = grown;
-    grown[x->expansion_count++] = (struct queue_expansion){place, e.first};
+    grown[x->expansion_count++] = (struct queue_expansion){place, b->expansion.first};
     queue_pin(q, place, QUEUE_WEIGHT_SMALL);
     return QUEUE_APPLIED;
 }
@@ -355,14 +336,11 @@ static void forget(struct queue *q, struct queue_message *m)
     message_free(m);
 }
 
-static enum queue_applied apply_finished(struct queue *q, struct queue_place place, struct str payload)
+static enum queue_applied apply_finished(struct queue *q, struct queue_place place, uint64_t id)
 {
-    uint64_t                id;
     struct queue_message   *m;
     struct queue_tombstone *t;
 
-    if (!finished_get(payload, &id))
-        return QUEUE_REFUSED;
     if (message_id_lane(id) == 0 && id > q->newest_id_lane0)
         q->newest_id_lane0 = id;
     t = map_get_u64(&q->dead, id);
@@ -390,14 +368,11 @@ static enum queue_applied apply_finished(struct queue *q, struct queue_place pla
     return QUEUE_APPLIED;
 }
 
-static enum queue_applied apply_state(struct queue *q, struct queue_place place, struct str payload)
+static enum queue_applied apply_state(struct queue *q, struct queue_place place, struct str name, struct str value)
 {
-    struct str          name, value;
     struct queue_state *state, *old;
     char               *text;
 
-    if (!state_get(payload, &name, &value))
-        return QUEUE_REFUSED;
     state = malloc(sizeof *state + name.len + value.len);
     if (!state)
         return QUEUE_NO_MEMORY;
@@ -424,8 +399,8 @@ struct str queue_state_value(const struct queue *q, struct str name)
     return state ? state->value : STR_NONE;
 }
 
-enum queue_applied queue_apply(struct queue *q, struct queue_place place, uint8_t type, struct str payload,
-                               struct arena *scratch, struct queue_message **ret_message)
+enum queue_applied queue_apply_brief(struct queue *q, struct queue_place place, const struct record_brief *b,
+                                     struct queue_message **ret_message)
 {
     struct queue_segment *s = queue_segment_get(q, place.lane, place.seq);
 
@@ -433,23 +408,35 @@ enum queue_applied queue_apply(struct queue *q, struct queue_place place, uint8_
         *ret_message = NULL;
     if (!s)
         return place.lane >= QUEUE_LANES ? QUEUE_REFUSED : QUEUE_NO_MEMORY;
-    if (place.lane != 0 && type != RECORD_MESSAGE)
+    if (place.lane != 0 && b->type != RECORD_MESSAGE)
         return QUEUE_REFUSED;
-    s->weight += type == RECORD_MESSAGE ? QUEUE_WEIGHT_SMALL + payload.len : QUEUE_WEIGHT_SMALL;
-    switch (type) {
+    s->weight += QUEUE_WEIGHT_SMALL + (b->type == RECORD_MESSAGE ? b->message.octets : 0);
+    switch (b->type) {
     case RECORD_MESSAGE:
-        return apply_message(q, place, payload, scratch, ret_message);
+        return apply_message(q, place, b, ret_message);
     case RECORD_PROGRESS:
-        return apply_progress(q, place, payload, scratch);
+        return apply_progress(q, place, b);
     case RECORD_EXPANSION:
-        return apply_expansion(q, place, payload, scratch);
+        return apply_expansion(q, place, b);
     case RECORD_FINISHED:
-        return apply_finished(q, place, payload);
+        return apply_finished(q, place, b->id);
     case RECORD_STATE:
-        return apply_state(q, place, payload);
-    default:
+        return apply_state(q, place, b->state.name, b->state.value);
+    }
+    return QUEUE_REFUSED;
+}
+
+enum queue_applied queue_apply(struct queue *q, struct queue_place place, uint8_t type, struct str payload,
+                               struct arena *scratch, struct queue_message **ret_message)
+{
+    struct record_brief b;
+
+    if (!record_brief_of(type, payload, scratch, &b)) {
+        if (ret_message)
+            *ret_message = NULL;
         return QUEUE_REFUSED;
     }
+    return queue_apply_brief(q, place, &b, ret_message);
 }
 
 void queue_replayed(struct queue *q)

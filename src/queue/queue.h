@@ -23,7 +23,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
-#include "queue/progress.h"
+#include "queue/brief.h"
 
 enum { QUEUE_LANES = 256 };
 
@@ -40,6 +40,7 @@ struct queue_segment {
     uint64_t    weight, weight_alive; /* octets, roughly: of all its records, and of those that pin it */
     uint64_t    complete_ms;          /* when all of it had been read; 0: not yet */
     bool        damaged;              /* kept for whoever wants to look */
+    bool        indexed;              /* has an index, or cannot have one */
     struct list dead;                 /* tombstones of messages that lie here */
 };
 
@@ -104,6 +105,9 @@ enum queue_applied {
  * record brought and that was not known before, else NULL. */
 enum queue_applied queue_apply(struct queue *q, struct queue_place place, uint8_t type, struct str payload,
                                struct arena *scratch, struct queue_message **ret_message);
+/* The same for a record of which only the brief is at hand. */
+enum queue_applied queue_apply_brief(struct queue *q, struct queue_place place, const struct record_brief *brief,
+                                     struct queue_message **ret_message);
 /* After the last lane was replayed: forgets what speaks of messages that are gone. */
 void               queue_replayed(struct queue *q);
 
@@ -127,12 +131,17 @@ bool                  queue_segment_present(struct queue *q, uint32_t lane, uint
 /* Everything in segments of this lane below `seq` has been applied. */
 void                  queue_lane_read(struct queue *q, uint32_t lane, uint64_t seq, uint64_t now_ms);
 void                  queue_segment_damaged(struct queue *q, uint32_t lane, uint64_t seq);
+bool                  queue_segment_exists(const struct queue *q, uint32_t lane, uint64_t seq);
+void                  queue_segment_indexed(struct queue *q, uint32_t lane, uint64_t seq);
 /* A segment that may be released, or NULL. */
 struct queue_segment *queue_releasable(const struct queue *q);
 /* It was released, durably: forgets it and the tombstones that it needed. */
 void                  queue_segment_gone(struct queue *q, struct queue_segment *s);
 /* A segment that has been complete for `settle_ms` and is pinned by a quarter of its weight or less. */
 struct queue_segment *queue_compactable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms);
+/* One without an index that has been complete for `settle_ms`, is pinned by `pins` records or more, and is not to be
+ * emptied. */
+struct queue_segment *queue_indexable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms, uint32_t pins);
 /* What pins it and is not busy: records to be read at `place` and appended to lane 0 again as they are, but FINISHED
  * (place.seq 0), which is made anew from its id. Stops when `each` returns false. */
 void                  queue_each_pin(const struct queue *q, const struct queue_segment                                           *s,

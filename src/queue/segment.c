@@ -92,6 +92,19 @@ void queue_segment_damaged(struct queue *q, uint32_t lane, uint64_t seq)
         s->damaged = true;
 }
 
+bool queue_segment_exists(const struct queue *q, uint32_t lane, uint64_t seq)
+{
+    return map_get_u64(&q->segments[lane], seq) != NULL;
+}
+
+void queue_segment_indexed(struct queue *q, uint32_t lane, uint64_t seq)
+{
+    struct queue_segment *s = map_get_u64(&q->segments[lane], seq);
+
+    if (s)
+        s->indexed = true;
+}
+
 struct queue_segment *queue_releasable(const struct queue *q)
 {
     struct queue_segment *s;
@@ -129,14 +142,31 @@ void queue_segment_gone(struct queue *q, struct queue_segment *s)
     free(s);
 }
 
+static bool is_settled(const struct queue_segment *s, uint64_t now_ms, uint64_t settle_ms)
+{
+    return s->complete_ms && s->pins && !s->damaged && now_ms >= s->complete_ms && now_ms - s->complete_ms >= settle_ms;
+}
+
+static bool is_sparse(const struct queue_segment *s) { return s->weight_alive <= s->weight / 4; }
+
 struct queue_segment *queue_compactable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms)
 {
     struct queue_segment *s;
 
     for (size_t lane = 0; lane < QUEUE_LANES; lane++)
         for (size_t at = 0; (s = map_next(&q->segments[lane], &at));)
-            if (s->complete_ms && s->pins && !s->damaged && now_ms >= s->complete_ms &&
-                now_ms - s->complete_ms >= settle_ms && s->weight_alive <= s->weight / 4)
+            if (is_settled(s, now_ms, settle_ms) && is_sparse(s))
+                return s;
+    return NULL;
+}
+
+struct queue_segment *queue_indexable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms, uint32_t pins)
+{
+    struct queue_segment *s;
+
+    for (size_t lane = 0; lane < QUEUE_LANES; lane++)
+        for (size_t at = 0; (s = map_next(&q->segments[lane], &at));)
+            if (!s->indexed && s->pins >= pins && is_settled(s, now_ms, settle_ms) && !is_sparse(s))
                 return s;
     return NULL;
 }

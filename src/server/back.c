@@ -63,7 +63,7 @@ void back_kick(struct back *b)
 
 void back_drain_check(struct back *b)
 {
-    if (!b->draining || b->attempt_count || b->release || !back_store_is_idle(b))
+    if (!b->draining || b->attempt_count || b->release || b->index || !back_store_is_idle(b))
         return;
     lane_writer_close(b->writer);
     b->writer = NULL;
@@ -117,6 +117,7 @@ static void tick(void *arg)
         unclaimed_limit(b);
         back_release_tick(b);
         back_compact_tick(b);
+        back_index_tick(b);
         back_digest_tick(b);
         back_kick(b);
     }

@@ -3,6 +3,7 @@
  *   back.c          the role: start, peers, timers, drain
  *   back_follow.c   lanes: replay, follow, release of segments, bodies that nobody needs
  *   back_compact.c  segments kept by little are emptied
+ *   back_index.c    segments kept by much get an index, so that a restart need not read them
  *   back_store.c    group commit into lane 0
  *   back_ask.c      questions to the keeper
  *   back_load.c     what the spool knows of a message
@@ -19,6 +20,7 @@
 #define TACIT_SERVER_BACK_H
 
 #include "base/list.h"
+#include "deliver/maildir.h"
 #include "io/net.h"
 #include "policy/disclosure.h"
 #include "queue/queue.h"
@@ -78,8 +80,9 @@ struct back {
     bool                     batch_ok, store_waits;
     struct err               batch_err;
 
-    /* back_follow.c, back_compact.c */
+    /* back_follow.c, back_compact.c, back_index.c */
     struct back_release *release; /* under way, or NULL */
+    struct back_index   *index;   /* being made, or NULL */
     bool                 compacting, digesting;
 
     /* back_ask.c */
@@ -92,6 +95,7 @@ struct back {
     /* back_attempt.c */
     struct list attempts;
     unsigned    attempt_count, job_count;
+    struct maildir_earlier *earlier; /* for messages that were replayed; NULL: none was delivered yet */
     uint64_t    full_until_ms; /* a mailbox's file system had no room: no attempt begins before this (loop's clock) */
 
     /* back_digest.c */
@@ -125,6 +129,12 @@ bool        back_record_read(const char *dir, struct queue_place place, enum rec
 
 /* back_compact.c */
 void back_compact_tick(struct back *b);
+
+/* back_index.c */
+void back_index_tick(struct back *b);
+/* Replays a segment from its index. False: there is none that counts, and nothing was applied. */
+bool back_index_replay(struct back *b, unsigned lane, uint64_t seq, struct buf *buffer);
+void back_index_clean(struct back *b); /* those of segments that are gone */
 
 /* back_store.c: records that are written together or not at all. */
 struct back_store;

@@ -5,6 +5,7 @@
  * counts, whether word of it came here or not. */
 #include "server/back.h"
 #include "server/log.h"
+#include "spool/lane_index.h"
 #include "spool/lane_reader.h"
 
 #include <errno.h>
@@ -128,6 +129,44 @@ static bool lane_follow(struct back *b, struct back_lane *l, size_t most)
     return false;
 }
 
+struct replay {
+    struct back      *back;
+    struct back_lane *lane;
+    struct buf        buffer;
+};
+
+/* All but the newest segment, each from its index, or itself. */
+static bool replay_segment(uint64_t seq, uint64_t size, void *arg)
+{
+    struct replay    *r = arg;
+    struct back_lane *l = r->lane;
+
+    (void)size;
+    if (seq == l->newest)
+        return true;
+    if (back_index_replay(r->back, l->number, seq, &r->buffer)) {
+        lane_reader_seek(l->reader, (struct lane_place){seq + 1, 0});
+        return true;
+    }
+    l->bounded = true;
+    l->until = (struct lane_place){seq + 1, 0};
+    return lane_follow(r->back, l, SIZE_MAX) && !l->failing;
+}
+
+static bool lane_replay(struct back *b, struct back_lane *l, struct err *err)
+{
+    struct replay r = {.back = b, .lane = l};
+    bool          ok;
+
+    err_set(err, ERR_TEMPORARY, "lane %u of the spool cannot be read", l->number);
+    buf_init(&r.buffer, LANE_INDEX_MAX + 4096);
+    ok = lane_each_segment(l->dir, replay_segment, &r, err);
+    buf_done(&r.buffer);
+    l->bounded = false;
+    l->until = (struct lane_place){0, 0};
+    return ok && lane_follow(b, l, SIZE_MAX) && !l->failing;
+}
+
 bool back_lanes_replay(struct back *b, struct err *err)
 {
     struct stat st;
@@ -144,13 +183,11 @@ bool back_lanes_replay(struct back *b, struct err *err)
         if (exists && (!lane_open(b, number, err) || !lane_list(b, b->lanes[number], err)))
             return false;
     }
-    for (unsigned number = 0; number < QUEUE_LANES; number++) {
-        struct back_lane *l = b->lanes[number];
-
-        if (l && lane_follow(b, l, SIZE_MAX) && l->failing)
-            return err_set(err, ERR_TEMPORARY, "lane %u of the spool cannot be read", number);
-    }
+    for (unsigned number = 0; number < QUEUE_LANES; number++)
+        if (b->lanes[number] && !lane_replay(b, b->lanes[number], err))
+            return false;
     queue_replayed(&b->queue);
+    back_index_clean(b);
     return true;
 }
 
@@ -230,7 +267,7 @@ bool back_record_read(const char *dir, struct queue_place place, enum record_typ
 struct back_release {
     struct back          *back;
     struct queue_segment *segment;
-    const char           *dir;
+    const char           *dir, *index_dir;
     bool                  ok;
     struct err            err;
 };
@@ -239,6 +276,8 @@ static void release_work(void *arg)
 {
     struct back_release *r = arg;
 
+    /* The index first: one without its segment would be found and removed only at the next start. */
+    lane_index_remove(r->index_dir, r->segment->lane, r->segment->seq, NULL);
     r->ok = lane_release(r->dir, r->segment->seq, &r->err);
 }
 
@@ -264,7 +303,8 @@ void back_release_tick(struct back *b)
 
     if (!r)
         return;
-    *r = (struct back_release){.back = b, .segment = s, .dir = back_lane_dir(b, s->lane)};
+    *r = (struct back_release){
+        .back = b, .segment = s, .dir = back_lane_dir(b, s->lane), .index_dir = back_lane_dir(b, LANE_BACK)};
     b->release = r;
     if (!io_work(b->loop, release_work, release_done, r)) {
         b->release = NULL;

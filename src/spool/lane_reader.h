@@ -8,6 +8,8 @@
 struct lane_reader *lane_reader_open_in(int dirfd, const char *dir, struct lane_place from, struct err *err);
 /* Where the next record would begin. */
 struct lane_place   lane_reader_place(const struct lane_reader *r);
+/* Goes on at `to`, which a reader gave, or at the first record of the first segment behind it ({seq, 0}). */
+void                lane_reader_seek(struct lane_reader *r, struct lane_place to);
 
 /* The segment that is open. Valid until the next call on the reader. */
 struct lane_segment_view {

@@ -269,6 +269,31 @@ static bool compact(void)
     return true;
 }
 
+/* A segment is replayed from its records, or from the briefs of an index, written and read again. */
+static enum queue_applied replay(struct queue_place place, const struct stored *r, bool indexed)
+{
+    struct record_brief brief, again;
+    struct buf          octets;
+    struct reader       reader;
+    enum queue_applied  applied;
+
+    if (!indexed)
+        return queue_apply(&q, place, r->type, buf_str(&r->payload), &scratch, NULL);
+    if (!record_brief_of(r->type, buf_str(&r->payload), &scratch, &brief))
+        return QUEUE_REFUSED; /* its segment was released */
+    buf_init(&octets, 1 << 16);
+    assert_true(record_brief_put(&brief, &octets));
+    for (size_t len = 0; len < octets.len; len++) {
+        reader = reader_of(str_part(buf_str(&octets), 0, len));
+        assert_false(record_brief_get(&reader, &again));
+    }
+    reader = reader_of(buf_str(&octets));
+    assert_true(record_brief_get(&reader, &again) && reader_ended(&reader));
+    applied = queue_apply_brief(&q, place, &again, NULL);
+    buf_done(&octets);
+    return applied;
+}
+
 /* All that is in memory is lost; the spool is read again, its lanes in any order. */
 static void crash(void)
 {
@@ -283,15 +308,16 @@ static void crash(void)
         order[k] = swap;
     }
     for (unsigned i = 0; i < LANES; i++)
-        for (uint64_t seq = 1; seq <= newest[order[i]]; seq++)
+        for (uint64_t seq = 1; seq <= newest[order[i]]; seq++) {
+            bool indexed = chance(2) == 0;
+
             for (uint32_t k = 0; k < spool[order[i]][seq].count; k++) {
                 const struct stored *r = &spool[order[i]][seq].records[k];
 
-                assert_int_not_equal(queue_apply(&q, (struct queue_place){seq, k, order[i]}, r->type,
-                                                 buf_str(&r->payload), &scratch, NULL),
-                                     QUEUE_NO_MEMORY);
+                assert_int_not_equal(replay((struct queue_place){seq, k, order[i]}, r, indexed), QUEUE_NO_MEMORY);
                 arena_reset(&scratch);
             }
+        }
     queue_replayed(&q);
 }
 
