@@ -4,14 +4,19 @@
  * changes no metadata and fdatasync waits for the data alone. fallocate by itself is not enough: it leaves extents that
  * are marked unwritten, and each first write to one is a metadata change again. What was released is taken as it is,
  * for its blocks are written already. Making a file while a batch waits for it was rejected, but for the case that
- * nobody called lane_prepare_spare in time. */
+ * nobody called lane_prepare_spare in time.
+ *
+ * Nor may making it hold up the batches of the segment in use, which share the disk with it: the zeros go out in small
+ * steps, each synced, with a pause behind it. Sixteen megabytes written at once and synced kept a batch waiting for ten
+ * times its usual time. Who waits for the file ends the pauses. */
 #include "spool/lane_writer.h"
 #include "spool/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 
-enum { CLEAR_STEP = 256 << 10 };
+enum { CLEAR_STEP = 256 << 10, CLEAR_PAUSE_US = 1000 };
 
 uint64_t lane_take_seq(struct lane_writer *w)
 {
@@ -59,7 +64,19 @@ bool lane_plan(struct lane_writer *w, struct err *err)
     return true;
 }
 
-static int clear(int fd, uint32_t size)
+static void give_way(struct lane_writer *w)
+{
+    struct timespec pause = {.tv_nsec = CLEAR_PAUSE_US * 1000};
+    bool            hurry;
+
+    pthread_mutex_lock(&w->mutex);
+    hurry = w->spare_waited_for || w->spare.state != LANE_SPARE_MAKING;
+    pthread_mutex_unlock(&w->mutex);
+    if (!hurry)
+        nanosleep(&pause, NULL);
+}
+
+static int clear(struct lane_writer *w, int fd, uint32_t size)
 {
     static const char zeros[CLEAR_STEP];
 
@@ -68,6 +85,11 @@ static int clear(int fd, uint32_t size)
 
         if (spool_write(fd, &part, 1, at) != 0)
             return -1;
+        if (size - at > CLEAR_STEP) {
+            if (spool_sync_data(fd) != 0)
+                return -1;
+            give_way(w);
+        }
     }
     return spool_sync(fd);
 }
@@ -81,7 +103,7 @@ bool lane_spare_make(struct lane_writer *w, uint32_t size, bool clear_it, struct
     s.fd = spool_create(w->dirfd, name, 0640);
     if (s.fd < 0)
         return err_set_os(err, errno, "spool %s/%s", w->dir, name);
-    if (spool_allocate(s.fd, size) != 0 || (clear_it && clear(s.fd, size) != 0)) {
+    if (spool_allocate(s.fd, size) != 0 || (clear_it && clear(w, s.fd, size) != 0)) {
         err_set_os(err, errno, "spool %s: a segment of %u octets", w->dir, size);
         spool_close(s.fd);
         spool_unlink(w->dirfd, name);
@@ -96,8 +118,10 @@ bool lane_spare_take(struct lane_writer *w, uint32_t size, struct lane_spare *re
     bool taken;
 
     pthread_mutex_lock(&w->mutex);
+    w->spare_waited_for = true;
     while (w->spare.state == LANE_SPARE_MAKING)
         pthread_cond_wait(&w->changed, &w->mutex);
+    w->spare_waited_for = false;
     taken = w->spare.state == LANE_SPARE_READY && w->spare.size >= size;
     if (taken) {
         *ret_spare = w->spare;
@@ -114,7 +138,7 @@ bool lane_wants_spare(struct lane_writer *w)
     pthread_mutex_lock(&w->mutex);
     none = w->spare.state == LANE_SPARE_NONE && !w->spare_failed;
     pthread_mutex_unlock(&w->mutex);
-    return none && (w->roll || w->tail.offset > w->head.size / 2);
+    return none && (w->roll || w->tail.offset > w->head.size / 4);
 }
 
 /* The released file to use again, of those that have about the size we want. Others are removed once their number is

@@ -351,7 +351,9 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
         spool_sync(parent); /* in case the lane is new; where we may not read above it, that is others' care */
     spool_close(parent);
 
+    w->spare_waited_for = true;
     ok = lane_prepare_spare(w, &spare_err);
+    w->spare_waited_for = false;
     if (!ok && spare_err.class != ERR_LIMIT) {
         if (err)
             *err = spare_err;

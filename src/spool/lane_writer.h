@@ -79,6 +79,7 @@ struct lane_writer {
     uint64_t          next_seq;
     uint32_t          plan_size; /* of the next segment */
     struct lane_spare spare;
+    bool              spare_waited_for;
     bool              spare_failed; /* not tried again before the next segment */
 };
 
