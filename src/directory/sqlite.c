@@ -271,10 +271,12 @@ static bool prepare(struct sqlite_directory *s, struct err *err)
     return true;
 }
 
+/* Who closes last empties the log beside the database and leaves it, for the keeper may not remove files; and a log
+ * that is empty harms nobody who puts another database in its place. */
 static bool open_db(struct sqlite_directory *s, struct err *err)
 {
     struct stat st;
-    int         code;
+    int         code, stays = 1;
 
     if (stat(s->path, &st) != 0)
         return err_set_os(err, errno, "directory %s", s->path);
@@ -287,6 +289,7 @@ static bool open_db(struct sqlite_directory *s, struct err *err)
     s->device = st.st_dev;
     s->inode = st.st_ino;
     sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &stays);
     sqlite3_busy_timeout(s->db, DIRECTORY_WAIT_MS);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, VALUE_MAX);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
@@ -295,7 +298,7 @@ static bool open_db(struct sqlite_directory *s, struct err *err)
         err_set(err, ERR_CONFIG, "directory %s: this SQLite is too old", s->path);
     else if (exec(s,
                   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                  "PRAGMA cell_size_check = ON;",
+                  "PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = 0;",
                   err) &&
              schema_update(s, err) && prepare(s, err)) {
         sqlite3_busy_timeout(s->db, READ_WAIT_MS);

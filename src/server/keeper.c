@@ -164,6 +164,15 @@ static void send_answer(struct peer *p, const struct answer *answer)
     io_ipc_send(p->channel, buf_str(out), -1);
 }
 
+/* A database that was put in place of another cannot be opened in here (server/confine.c). Whoever asked asks the next
+ * keeper. */
+static _Noreturn void start_over(const struct err *err)
+{
+    log_notice(LOG_LEVEL_WARNING, "%s; starts over to open it anew", err->text);
+    log_flush();
+    _exit(EXIT_FAILURE);
+}
+
 static void peer_message(void *arg, struct str data, int fd)
 {
     struct peer        *p = arg;
@@ -187,6 +196,8 @@ static void peer_message(void *arg, struct str data, int fd)
         complain(&r->refused, LOG_LEVEL_WARNING, now_ms, role_name(p->role), p->index, err.text);
         break;
     case KEEPER_FAILED:
+        if (err.class == ERR_CONFIG)
+            start_over(&err);
         complain(&r->failed, LOG_LEVEL_ERROR, now_ms, role_name(p->role), p->index, err.text);
         break;
     }

@@ -4,10 +4,12 @@
  * ports. Then keeper, back and fronts are started; until all of them have been ready once, a failure that will not go
  * away by itself ends the whole with one line. Afterwards nothing ends master but a signal. */
 #include "server/master.h"
+#include "server/confine.h"
 #include "server/log.h"
 #include "server/master_internal.h"
 #include "server/role.h"
 
+#include "io/sandbox.h"
 #include "io/systemd.h"
 
 #include <errno.h>
@@ -272,20 +274,25 @@ static void raise_limits(void)
     }
 }
 
+static void say_confinement(const struct master *m)
+{
+    char text[CONFINE_TEXT];
+    bool whole = confine_describe(&m->users, text);
+
+    log_notice(whole ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "%s", text);
+}
+
 static bool set_up_data(struct master *m, struct err *err)
 {
-    const char *missing;
+    char warning[USERS_TEXT];
 
     m->config = config_load(m->config_path, err);
-    if (!m->config || !users_find(m->config, &m->users, &missing, err) || !data_prepare(m, err) ||
-        !data_open_log(m, err))
+    if (!m->config || !users_find(m->config, &m->users, warning, err) || !data_prepare(m, err) ||
+        !data_open_log(m, err) || !sandbox_confine_master(err))
         return false;
     log_init((enum log_form)m->config->log, (enum log_level)m->config->log_level, "master", m->log_fd);
-    if (missing)
-        log_notice(LOG_LEVEL_WARNING,
-                   "user \"%s\" does not exist: all processes run as root; systemd-sysusers makes it, or see the block "
-                   "\"users\"",
-                   missing);
+    if (*warning)
+        log_notice(LOG_LEVEL_WARNING, "%s", warning);
     for (size_t i = 0; i < m->config->warnings.count; i++)
         log_notice(LOG_LEVEL_WARNING, "%s", m->config->warnings.items[i]);
     return true;
@@ -337,6 +344,7 @@ static bool set_up(struct master *m, struct err *err)
         !listeners_plan(m, m->config, m->front_count, err))
         return false;
     listeners_commit(m);
+    say_confinement(m);
     return start_processes(m, err);
 }
 

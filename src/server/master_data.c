@@ -1,6 +1,6 @@
 /* master_data.c: what must stand under `data` before anybody starts.
  *
- * As root with separate users (users.h):
+ * As root (users.h); the numbers that stand in for users are users here:
  *
  *   data            root:keeper  1771  the keeper makes its database here; others pass through
  *   data/run        root         0711  the lock and the sockets, made by master
@@ -12,7 +12,7 @@
  *   data/spool/lane-…/body     2770  the same owners; here, because a front may not set the group bit
  *   data/mail/…     back         0700
  *
- * Otherwise everything belongs to the user who started tacit. */
+ * Where root may not become others everything is root's again, and otherwise the user's who started tacit. */
 #include "server/log.h"
 #include "server/master_internal.h"
 #include "server/role.h"
@@ -54,11 +54,11 @@ static bool prepare_dir(const struct master *m, const char *path, mode_t mode, s
 
     if (!io_mkdirs(path, mode & 0755, err))
         return false;
-    if (!m->users.separate)
+    if (geteuid() != 0)
         return true;
     if (stat(path, &st) != 0)
         return err_set_os(err, errno, "directory %s", path);
-    if (st.st_uid != owner.uid && owner.uid != 0) {
+    if (st.st_uid != owner.uid && (owner.uid != 0 || !m->users.separate)) {
         give_to = owner;
         if (nftw(path, give, 16, FTW_PHYS | FTW_MOUNT) != 0)
             return err_set_os(err, errno, "changing the owner of %s", path);
@@ -131,13 +131,19 @@ bool data_make_lane(const struct master *m, unsigned lane, struct err *err)
     struct owner owner = owner_of(m, lane == LANE_BACK ? ROLE_BACK : ROLE_FRONT, ROLE_BACK);
     struct arena a;
     struct str   dir, bodies;
-    bool         ok;
+    bool         ok, is_new;
 
     arena_init(&a, PATH_MAX, PATH_MAX * 4);
     dir = role_lane_dir(m->config, lane, &a);
     bodies = dir.data ? arena_printf(&a, "%s/body", dir.data) : STR_NONE;
+    is_new = bodies.data && access(bodies.data, F_OK) != 0;
     ok = bodies.data ? prepare_dir(m, dir.data, 02770, owner, err) && prepare_dir(m, bodies.data, 02770, owner, err)
                      : err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
+    if (ok && is_new) { /* its writer may not read the directory above it, and so not sync it */
+        struct str spool = arena_printf(&a, "%s/spool", m->config->data);
+
+        ok = spool.data ? io_dir_sync(spool.data, err) : err_set_os(err, ENOMEM, "spool");
+    }
     arena_done(&a);
     return ok;
 }
@@ -157,36 +163,23 @@ static bool give_directory(const struct master *m, struct str path, struct err *
     return true;
 }
 
-/* deliver = "maildir:mail/{domain}/{local}": the part before the first "{", up to its last "/". */
-static struct str fixed_part(struct str path)
-{
-    size_t brace = str_find_byte(path, '{');
-    size_t slash;
-
-    if (brace != STR_NOT_FOUND)
-        path = str_part(path, 0, brace);
-    slash = str_find_last_byte(path, '/');
-    return slash == STR_NOT_FOUND ? STR_NONE : str_part(path, 0, slash);
-}
-
 bool data_prepare_domains(const struct master *m, const struct config *config, struct err *err)
 {
     bool ok = true;
 
     for (size_t i = 0; ok && i < config->domain_count; i++) {
         const struct config_domain *d = &config->domains[i];
-        struct str                  directory = str_from(d->directory), deliver = str_from(d->deliver);
+        struct str                  directory = str_from(d->directory);
         struct arena                a;
 
         arena_init(&a, PATH_MAX, PATH_MAX * 4);
         str_cut(&directory, ':');
-        if (m->users.separate && directory.len)
+        if (geteuid() == 0 && directory.len)
             ok = give_directory(m, config_path(config->data, directory, &a), err);
-        if (ok && str_starts(deliver, STR("maildir:")) && !str_starts(deliver, STR("maildir:/"))) {
-            struct str part = fixed_part(str_skip(deliver, STR("maildir:").len));
-            struct str dir = config_path(config->data, part, &a);
+        if (ok && !str_starts(str_from(d->deliver), STR("maildir:/"))) {
+            struct str dir = role_mail_root(config, d, &a);
 
-            if (part.len && dir.data)
+            if (dir.data && !str_eq(dir, str_from(config->data)))
                 ok = prepare_dir(m, dir.data, 0700, owner_of(m, ROLE_BACK, ROLE_BACK), err);
         }
         arena_done(&a);

@@ -58,10 +58,14 @@ void process_tell(struct process *p, const struct control *c, int fd)
 
 static void describe_end(const struct process *p, enum log_level level)
 {
-    char name[32], how[64];
+    char name[32], how[128];
 
     process_name(p, name, sizeof name);
-    if (WIFSIGNALED(p->status))
+    if (WIFSIGNALED(p->status) && WTERMSIG(p->status) == SIGSYS) /* io/sandbox.h */
+        snprintf(how, sizeof how,
+                 "was ended for a forbidden system call: an intruder, or a bug; the kernel's log has "
+                 "its number (type=1326)");
+    else if (WIFSIGNALED(p->status))
         snprintf(how, sizeof how, "was killed by signal %d (%s)", WTERMSIG(p->status),
                  sigdescr_np(WTERMSIG(p->status)) ? sigdescr_np(WTERMSIG(p->status)) : "unknown");
     else

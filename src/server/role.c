@@ -4,9 +4,9 @@
  * in the right order. What arrives before START is kept, see role.h. PR_SET_PDEATHSIG was rejected: it follows the
  * thread that forked and kills without a grace time; the end of the channel says the same and lets the role finish. */
 #include "server/role.h"
+#include "server/confine.h"
 #include "server/control.h"
 #include "server/log.h"
-#include "server/users.h"
 
 #include "io/systemd.h"
 
@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,6 +48,18 @@ static struct {
 struct str role_lane_dir(const struct config *config, unsigned lane, struct arena *arena)
 {
     return arena_printf(arena, "%s/spool/lane-%02u", config->data, lane);
+}
+
+struct str role_mail_root(const struct config *config, const struct config_domain *domain, struct arena *arena)
+{
+    struct str path = str_from(domain->deliver), kind = str_cut(&path, ':');
+    size_t     slash;
+
+    if (!str_eq(kind, STR("maildir")))
+        return STR_NONE;
+    path = str_part(path, 0, str_find_byte(path, '{'));
+    slash = str_find_last_byte(path, '/');
+    return config_path(config->data, str_part(path, 0, slash == STR_NOT_FOUND ? 0 : slash ? slash : 1), arena);
 }
 
 static void tell(const struct control *c)
@@ -112,7 +123,9 @@ static void start(void)
     if (self.started)
         return;
     self.started = true;
-    if (!self.ops->start(&self.context, &err)) {
+    if (!self.ops->start(&self.context, &err) ||
+        (self.context.role == ROLE_KEEPER &&
+         !confine_role(self.context.config, ROLE_KEEPER, self.context.lane, &err))) {
         fail(&err);
         return;
     }
@@ -220,22 +233,6 @@ static struct config *read_config(struct err *err)
     return config;
 }
 
-static bool confine(const struct config *config, enum role role, struct err *err)
-{
-    struct rlimit no_core = {0, 0};
-    struct users  users;
-    const char   *missing;
-
-    umask(0007);
-    if (setrlimit(RLIMIT_CORE, &no_core) != 0)
-        return err_set_os(err, errno, "limit of core files");
-    if (!users_find(config, &users, &missing, err) || !users_become(&users, role, err))
-        return false;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return err_set_os(err, errno, "giving up privileges");
-    return true;
-}
-
 static bool set_up(enum role role, unsigned index, unsigned lane, struct err *err)
 {
     static const struct io_ipc_ops ipc_ops = {on_message, on_end};
@@ -260,7 +257,8 @@ static bool set_up(enum role role, unsigned index, unsigned lane, struct err *er
     if (!self.overdue)
         return err_set_os(err, ENOMEM, "timer");
     c->config = read_config(err);
-    if (!c->config || !confine(c->config, role, err))
+    umask(0007);
+    if (!c->config || !confine_user(c->config, role, err))
         return false;
     log_init((enum log_form)c->config->log, (enum log_level)c->config->log_level, name, log_fd);
     c->counters = counters_map(FD_COUNTERS, true, err);
@@ -271,7 +269,7 @@ static bool set_up(enum role role, unsigned index, unsigned lane, struct err *er
         return err_set(err, ERR_PERMANENT, "lane %u is too high", lane);
     counters_use(c->slot);
     log_attach(c->loop);
-    return true;
+    return role == ROLE_KEEPER || confine_role(c->config, role, lane, err);
 }
 
 int role_run(const struct role_ops *ops, enum role role, unsigned index, unsigned lane)

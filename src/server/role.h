@@ -18,6 +18,8 @@
  * A front's index is its lane less one, so that during a reload, when old and new fronts run side by side, no two have
  * the same. Work threads: io_work_threads before the first io_work, in start().
  *
+ * A role is confined (confine.h) before it reads the spool, the keeper as the last thing before READY.
+ *
  * The message codec is control.h. Numbers of listeners that are no listen block: */
 #ifndef TACIT_SERVER_ROLE_H
 #define TACIT_SERVER_ROLE_H
@@ -69,5 +71,8 @@ enum peer_message { PEER_COMMITTED = 1 };
 /* Where things are under data/. */
 enum { LANE_BACK = 0, LANE_FRONT_FIRST = 1, LANE_MAX = 255 };
 struct str role_lane_dir(const struct config *config, unsigned lane, struct arena *arena); /* data/spool/lane-NN */
+/* deliver = "maildir:mail/{domain}/{local}": the directory below which all mailboxes of the domain are, data/mail.
+ * STR_NONE: it goes into no directory. */
+struct str role_mail_root(const struct config *config, const struct config_domain *domain, struct arena *arena);
 
 #endif
