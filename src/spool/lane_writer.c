@@ -347,9 +347,12 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
     if (spool_sync(w->dirfd) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
     parent = spool_open(w->dirfd, "..", O_RDONLY | O_DIRECTORY);
-    if (parent >= 0)
-        spool_sync(parent); /* in case the lane is new; where we may not read above it, that is others' care */
+    ok = parent < 0 || spool_sync(parent) == 0;
+    if (!ok)
+        err_set_os(err, errno, "spool %s/..", w->dir);
     spool_close(parent);
+    if (!ok)
+        return false; /* a lane that is new might be lost; where we may not read above it, that is others' care */
 
     w->spare_waited_for = true;
     ok = lane_prepare_spare(w, &spare_err);
