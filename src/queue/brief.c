@@ -23,7 +23,7 @@ static bool of_message(struct str payload, struct arena *scratch, struct record_
     b->message.recipients = (uint32_t)m.envelope.recipient_count;
     b->message.class = (uint8_t)m.envelope.origin.class;
     b->message.external = m.external;
-    return m.id != 0;
+    return true;
 }
 
 static bool of_progress(struct str payload, struct arena *scratch, struct record_brief *b)
@@ -58,6 +58,9 @@ static bool of_expansion(struct str payload, struct arena *scratch, struct recor
     return true;
 }
 
+/* No message has the id 0. */
+static bool has_id(const struct record_brief *b) { return b->id != 0 || b->type == RECORD_STATE; }
+
 bool record_brief_of(uint8_t type, struct str payload, struct arena *scratch, struct record_brief *ret_brief)
 {
     struct record_brief b = {.type = (enum record_type)type};
@@ -80,9 +83,10 @@ bool record_brief_of(uint8_t type, struct str payload, struct arena *scratch, st
         ok = state_get(payload, &b.state.name, &b.state.value);
         break;
     }
-    if (ok)
-        *ret_brief = b;
-    return ok;
+    if (!ok || !has_id(&b))
+        return false;
+    *ret_brief = b;
+    return true;
 }
 
 bool record_brief_put(const struct record_brief *b, struct buf *out)
@@ -138,7 +142,7 @@ bool record_brief_get(struct reader *r, struct record_brief *ret_brief)
         b.message.recipients = get_count(r);
         b.message.class = (uint8_t)get_var_max(r, CLASS_OURSELVES);
         b.message.external = get_var_max(r, 1) != 0;
-        ok = b.id != 0 && b.message.recipients != 0;
+        ok = b.message.recipients != 0;
         break;
     case RECORD_PROGRESS:
         b.progress.since_ms = get_var(r);
@@ -165,7 +169,7 @@ bool record_brief_get(struct reader *r, struct record_brief *ret_brief)
     default:
         ok = false;
     }
-    if (!ok || !reader_ok(r))
+    if (!ok || !has_id(&b) || !reader_ok(r))
         return false;
     *ret_brief = b;
     return true;

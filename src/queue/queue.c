@@ -14,6 +14,11 @@
 
 #include <stdlib.h>
 
+enum { CHUNK_MESSAGES = 1024 };
+struct queue_chunk {
+    struct queue_message messages[CHUNK_MESSAGES]; /* id 0: unused */
+};
+
 void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times)
 {
     *q = (struct queue){.times = *times, .replaying = true};
@@ -26,14 +31,42 @@ void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times)
     heap_init(&q->unclaimed);
 }
 
-static void message_free(struct queue_message *m)
+static bool chunk_add(struct queue *q)
+{
+    size_t count = q->chunk_count;
+
+    if ((count & (count - 1)) == 0) { /* full at each power of two */
+        struct queue_chunk **chunks = realloc(q->chunks, (count ? count * 2 : 1) * sizeof *chunks);
+
+        if (!chunks)
+            return false;
+        q->chunks = chunks;
+    }
+    q->chunks[count] = calloc(1, sizeof **q->chunks);
+    if (!q->chunks[count])
+        return false;
+    for (size_t i = CHUNK_MESSAGES; i--;) {
+        q->chunks[count]->messages[i].unused = q->unused;
+        q->unused = &q->chunks[count]->messages[i];
+    }
+    q->chunk_count++;
+    return true;
+}
+
+static void extra_free(struct queue_message *m)
 {
     if (m->extra) {
         free(m->extra->expansions);
         free(m->extra->copies);
         free(m->extra);
     }
-    free(m);
+}
+
+static void message_free(struct queue *q, struct queue_message *m)
+{
+    extra_free(m);
+    *m = (struct queue_message){.unused = q->unused};
+    q->unused = m;
 }
 
 void queue_done(struct queue *q)
@@ -43,8 +76,11 @@ void queue_done(struct queue *q)
     struct queue_state     *state;
     struct queue_segment   *s;
 
-    for (size_t at = 0; (m = map_next(&q->living, &at));)
-        message_free(m);
+    for (size_t at = 0; (m = queue_next(q, &at));)
+        extra_free(m);
+    for (size_t i = 0; i < q->chunk_count; i++)
+        free(q->chunks[i]);
+    free(q->chunks);
     for (size_t at = 0; (t = map_next(&q->dead, &at));)
         for (; t; t = next) {
             next = t->next;
@@ -71,7 +107,17 @@ uint64_t queue_message_weight(const struct queue_message *m)
 
 struct queue_message *queue_find(const struct queue *q, uint64_t id) { return map_get_u64(&q->living, id); }
 
-struct queue_message *queue_next(const struct queue *q, size_t *at) { return map_next(&q->living, at); }
+struct queue_message *queue_next(const struct queue *q, size_t *at)
+{
+    while (*at / CHUNK_MESSAGES < q->chunk_count) {
+        struct queue_message *m = &q->chunks[*at / CHUNK_MESSAGES]->messages[*at % CHUNK_MESSAGES];
+
+        ++*at;
+        if (m->id)
+            return m;
+    }
+    return NULL;
+}
 
 static struct queue_message *of_due(struct heap_item *i)
 {
@@ -159,17 +205,13 @@ static void account(struct queue *q, const struct queue_message *m, bool in)
 
 static struct queue_message *message_new(struct queue *q, uint64_t id)
 {
-    struct queue_message *m = calloc(1, sizeof *m);
+    struct queue_message *m;
 
-    if (m) {
-        m->id = id;
-        m->since_ms = message_id_time_ms(id);
-        m->replayed = q->replaying;
-        if (!map_put_u64(&q->living, id, m)) {
-            free(m);
-            m = NULL;
-        }
-    }
+    if ((!q->unused && !chunk_add(q)) || !map_put_u64(&q->living, id, q->unused))
+        return NULL;
+    m = q->unused;
+    q->unused = m->unused;
+    *m = (struct queue_message){.id = id, .since_ms = message_id_time_ms(id), .replayed = q->replaying};
     return m;
 }
 
@@ -333,7 +375,7 @@ static void forget(struct queue *q, struct queue_message *m)
     heap_remove(&q->due, &m->due);
     heap_remove(&q->unclaimed, &m->unclaimed);
     map_remove_u64(&q->living, m->id);
-    message_free(m);
+    message_free(q, m);
 }
 
 static enum queue_applied apply_finished(struct queue *q, struct queue_place place, uint64_t id)
@@ -445,7 +487,7 @@ void queue_replayed(struct queue *q)
     struct queue_tombstone *t;
 
     q->replaying = false;
-    for (size_t at = 0; (m = map_next(&q->living, &at));)
+    for (size_t at = 0; (m = queue_next(q, &at));)
         if (!m->home.seq)
             forget(q, m);
     for (size_t at = 0; (t = map_next(&q->dead, &at));)

@@ -2,8 +2,8 @@
  *
  * It is made by replaying the records of every lane (lanes in any order, each lane in its own) and changes only by
  * applying further records, after they are durable. So what a crash leaves on disk is always what memory would say.
- * A waiting message costs about 150 octets here: envelopes, reasons and addresses stay in the lanes and are read
- * again for an attempt.
+ * A waiting message costs some 250 octets here, with its share of the tables: envelopes, reasons and addresses stay in
+ * the lanes and are read again for an attempt. Messages lie in chunks that are never given back, only used again.
  *
  * Segments. A record that is still needed pins its segment:
  *   - the message record of a living message (of several copies the newest in lane 0, else the front's),
@@ -55,20 +55,23 @@ struct queue_extra { /* what few messages have */
 };
 
 struct queue_message {
-    struct heap_item    due;       /* key: Unix ms; in no heap while busy or held */
-    struct heap_item    unclaimed; /* key: id; in the heap while a recipient is unclaimed, and not busy */
-    uint64_t            id;
-    uint64_t            size;     /* octets of the content */
-    uint64_t            since_ms; /* its age counts from here */
-    uint64_t            next_ms;
-    uint64_t            not_before_ms; /* nothing is due earlier */
-    struct queue_place  home, progress;
-    struct queue_extra *extra; /* NULL: none */
-    uint32_t            attempts;
-    uint32_t            pending, waiting, unclaimed_count; /* recipients by state */
-    uint32_t            recipient_count;                   /* with those of expansions */
-    uint8_t             flags;                             /* enum progress_flags */
-    uint8_t class;                                         /* enum client_class */
+    struct heap_item   due;       /* key: Unix ms; in no heap while busy or held */
+    struct heap_item   unclaimed; /* key: id; in the heap while a recipient is unclaimed, and not busy */
+    uint64_t           id;
+    uint64_t           size;     /* octets of the content */
+    uint64_t           since_ms; /* its age counts from here */
+    uint64_t           next_ms;
+    uint64_t           not_before_ms; /* nothing is due earlier */
+    struct queue_place home, progress;
+    union {
+        struct queue_extra   *extra;  /* NULL: none */
+        struct queue_message *unused; /* the next unused slot, where id is 0 */
+    };
+    uint32_t attempts;
+    uint32_t pending, waiting, unclaimed_count; /* recipients by state */
+    uint32_t recipient_count;                   /* with those of expansions */
+    uint8_t  flags;                             /* enum progress_flags */
+    uint8_t class;                              /* enum client_class */
     bool external;
     bool busy;     /* an attempt or a command is at work on it */
     bool replayed; /* another process may have delivered it and ended before it could record that */
@@ -81,16 +84,20 @@ struct queue_times {       /* ms */
     uint64_t unclaimed_keep;
 };
 
+struct queue_chunk;
 struct queue {
-    struct map         living; /* id -> struct queue_message */
-    struct map         dead;   /* id -> struct queue_tombstone */
-    struct map         states; /* name -> struct queue_state */
-    struct map         segments[QUEUE_LANES];
-    struct heap        due, unclaimed;
-    struct queue_times times;
-    bool               replaying;
-    uint64_t           newest_id_lane0; /* so that ids go on growing after a restart */
-    uint64_t           messages, octets, unclaimed_messages, unclaimed_octets, newest_unclaimed_ms;
+    struct queue_chunk  **chunks;
+    size_t                chunk_count;
+    struct queue_message *unused; /* slots of chunks */
+    struct map            living; /* id -> struct queue_message */
+    struct map            dead;   /* id -> struct queue_tombstone */
+    struct map            states; /* name -> struct queue_state */
+    struct map            segments[QUEUE_LANES];
+    struct heap           due, unclaimed;
+    struct queue_times    times;
+    bool                  replaying;
+    uint64_t              newest_id_lane0; /* so that ids go on growing after a restart */
+    uint64_t              messages, octets, unclaimed_messages, unclaimed_octets, newest_unclaimed_ms;
 };
 
 void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times);
@@ -112,7 +119,9 @@ enum queue_applied queue_apply_brief(struct queue *q, struct queue_place place, 
 void               queue_replayed(struct queue *q);
 
 struct queue_message *queue_find(const struct queue *q, uint64_t id);
-struct queue_message *queue_next(const struct queue *q, size_t *at); /* as map_next */
+/* for (size_t at = 0; (m = queue_next(q, &at));): every message, in no order. The queue may change between two calls:
+ * what is there all the time is met once, what comes or goes meanwhile perhaps. */
+struct queue_message *queue_next(const struct queue *q, size_t *at);
 /* The first message whose time has come, or NULL; and when that will be (UINT64_MAX: never). */
 struct queue_message *queue_due(const struct queue *q, uint64_t now_ms);
 uint64_t              queue_next_due_ms(const struct queue *q);

@@ -195,7 +195,7 @@ void queue_each_pin(const struct queue *q, const struct queue_segment           
     struct queue_tombstone *t;
     struct queue_state     *state;
 
-    for (size_t at = 0; (m = map_next(&q->living, &at));)
+    for (size_t at = 0; (m = queue_next(q, &at));)
         if (!m->busy && !each_pin_of_message(m, s, each, arg))
             return;
     if (s->lane != 0)
