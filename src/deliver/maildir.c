@@ -14,7 +14,6 @@
 #include "deliver/maildir.h"
 
 #include "deliver/quota.h"
-#include "queue/record.h"
 #include "spool/sys.h"
 
 #include <errno.h>
@@ -173,25 +172,16 @@ static bool make_maildir(const char *path, struct err *err)
 
 /* ---- names ---- */
 
-/* What all deliveries of this message to this mailbox have in common; ends in a dot. */
-static size_t name_stem(const struct maildir_delivery *d, char ret_name[NAME_MAX_LEN])
+static uint64_t mailbox_hash(const struct maildir_delivery *d)
 {
-    uint64_t ms = message_id_time_ms(d->id);
-    char     id[MESSAGE_ID_TEXT + 1];
-
-    message_id_text(d->id, id);
-    return (size_t)snprintf(ret_name, NAME_MAX_LEN, "%llu.M%03u000Q%sR%016llx.", (unsigned long long)(ms / 1000),
-                            (unsigned)(ms % 1000), id,
-                            (unsigned long long)XXH3_64bits(d->mailbox.len ? d->mailbox.data : "", d->mailbox.len));
+    return XXH3_64bits(d->mailbox.len ? d->mailbox.data : "", d->mailbox.len);
 }
 
 static void name_make(const struct maildir_delivery *d, char ret_name[NAME_MAX_LEN])
 {
-    const char *host = d->hostname;
-    size_t      used = name_stem(d, ret_name);
+    const char *host = *d->hostname ? d->hostname : "localhost";
+    size_t      used = maildir_stem(d->id, mailbox_hash(d), ret_name);
 
-    if (!*host)
-        host = "localhost";
     for (size_t i = 0; i < HOST_MAX && host[i] && used + 5 < NAME_MAX_LEN; i++) {
         unsigned char c = (unsigned char)host[i];
 
@@ -203,43 +193,17 @@ static void name_make(const struct maildir_delivery *d, char ret_name[NAME_MAX_L
     ret_name[used] = 0;
 }
 
-static bool find_in(const char *maildir, const char *part, const char *stem, size_t stem_len, bool *found,
-                    struct err *err)
-{
-    char           path[PATH_MAX];
-    int            fd;
-    DIR           *dir;
-    struct dirent *entry;
-    bool           ok;
-
-    if (snprintf(path, sizeof path, "%s/%s", maildir, part) >= PATH_MAX)
-        return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", maildir);
-    fd = open_dir(path);
-    if (fd < 0)
-        return errno == ENOENT || err_set_os(err, errno, "directory %s", path);
-    dir = fdopendir(fd);
-    if (!dir) {
-        err_set_os(err, errno, "directory %s", path);
-        spool_close(fd);
-        return false;
-    }
-    while (errno = 0, !*found && (entry = spool_sys->readdir(dir)))
-        *found = strncmp(entry->d_name, stem, stem_len) == 0;
-    ok = (*found ? spool_sync(fd) == 0 : errno == 0) || err_set_os(err, errno, "directory %s", path);
-    closedir(dir);
-    return ok;
-}
-
-/* new/ before cur/, for readers move messages in this direction. Found, it is made durable: whoever put it there may
- * have ended before it was. */
 static bool look(const struct maildir_delivery *d, bool *ret_found, struct err *err)
 {
-    char   stem[NAME_MAX_LEN];
-    size_t len = name_stem(d, stem);
+    struct maildir_earlier *e = d->earlier ? d->earlier : maildir_earlier_new(d->id);
+    bool                    ok;
 
-    *ret_found = false;
-    return find_in(d->path, "new", stem, len, ret_found, err) &&
-           (*ret_found || find_in(d->path, "cur", stem, len, ret_found, err));
+    if (!e)
+        return err_set(err, ERR_LIMIT, "out of memory");
+    ok = maildir_earlier_find(e, d->path, d->id, mailbox_hash(d), ret_found, err);
+    if (!d->earlier)
+        maildir_earlier_free(e);
+    return ok;
 }
 
 /* ---- the delivery ---- */
@@ -291,15 +255,8 @@ static int move(const char *from, const char *to)
 static enum maildir_result publish(const struct maildir_delivery *d, const struct sink *s, const char *tmp,
                                    const char *name, struct err *err)
 {
-    char                to[PATH_MAX], dir[PATH_MAX];
-    enum maildir_result result = over_quota(d, s->size, err);
+    char to[PATH_MAX], dir[PATH_MAX];
 
-    if (result != MAILDIR_DELIVERED)
-        return result;
-    if (spool_sync(s->fd) != 0) {
-        err_set_os(err, errno, "syncing %s", tmp);
-        return MAILDIR_FAILED;
-    }
     snprintf(dir, sizeof dir, "%s/new", d->path);
     snprintf(to, sizeof to, "%s/new/%s,S=%llu,W=%llu", d->path, name, (unsigned long long)s->size,
              (unsigned long long)(s->size + s->lone_lf));
@@ -317,8 +274,26 @@ static enum maildir_result publish(const struct maildir_delivery *d, const struc
     }
     if (!sync_dir(dir, err)) /* whether it would survive is not known: it is delivered again, so it must not stay */
         return spool_sys->unlinkat(AT_FDCWD, to, 0) == 0 ? MAILDIR_FAILED : MAILDIR_UNSURE;
-    quota_add(d->path, s->size);
     return MAILDIR_DELIVERED;
+}
+
+static enum maildir_result finish(const struct maildir_delivery *d, const struct sink *s, const char *tmp,
+                                  const char *name, struct err *err)
+{
+    enum maildir_result result = over_quota(d, s->size, err);
+
+    if (result != MAILDIR_DELIVERED)
+        return result;
+    if (spool_sync(s->fd) != 0) {
+        err_set_os(err, errno, "syncing %s", tmp);
+        return MAILDIR_FAILED;
+    }
+    if (!quota_add(d->path, d->quota, s->size, err))
+        return MAILDIR_FAILED;
+    result = publish(d, s, tmp, name, err);
+    if (result != MAILDIR_DELIVERED)
+        quota_forget(d->path);
+    return result;
 }
 
 static enum maildir_result write_and_publish(const struct maildir_delivery *d, struct sink *s, struct err *err)
@@ -332,7 +307,7 @@ static enum maildir_result write_and_publish(const struct maildir_delivery *d, s
     s->fd = create_tmp(d, name, tmp, err);
     if (s->fd < 0)
         return MAILDIR_FAILED;
-    result = write_message(s, d, err) ? publish(d, s, tmp, name, err) : MAILDIR_FAILED;
+    result = write_message(s, d, err) ? finish(d, s, tmp, name, err) : MAILDIR_FAILED;
     if (result != MAILDIR_DELIVERED)
         spool_unlink(AT_FDCWD, tmp); /* if that fails too, the next attempt does it */
     spool_close(s->fd);

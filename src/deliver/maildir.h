@@ -13,17 +13,23 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "deliver/earlier.h"
 
 /* "mail/{domain}/{local}" with the two names filled in, made safe as file names: '/', '%', control characters, and a
  * leading '.' become %XX, so no address leads out of its place; at most 255 octets each. Relative to `base`. */
 bool maildir_path(struct str template, struct str base, struct str local, struct str domain, struct buf *out,
                   struct err *err);
+/* The path where a mailbox would be, with ".nobody" for its name, which no address gets. False: the template has no
+ * {local}, or the path would be too long. */
+bool maildir_path_nobody(struct str template, struct str base, struct str domain, struct buf *out);
 
 struct maildir_delivery {
-    const char *path;       /* the Maildir; made with its parents (mode 0700) if missing */
-    uint64_t    id;         /* the message's */
-    struct str  mailbox;    /* whose copy it is: text that is the same for each attempt */
-    bool        look;       /* it may lie there already; reads new/ and cur/ as a whole */
+    const char *path;    /* the Maildir; made with its parents (mode 0700) if missing */
+    uint64_t    id;      /* the message's */
+    struct str  mailbox; /* whose copy it is: text that is the same for each attempt */
+    bool        look;    /* it may lie there already */
+    struct maildir_earlier
+               *earlier;    /* with look: what lay there before this process; NULL: looks at what lies there now */
     struct str  head;       /* trace fields to put in front (Return-Path, Delivered-To), with CRLF line ends */
     struct str  content;    /* with CRLF line ends, stored as LF; or empty and content_fd is read from its start */
     int         content_fd; /* -1, or a body file; its place is not moved */

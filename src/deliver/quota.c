@@ -68,7 +68,7 @@ static bool each_name(const char *path, bool                                    
         spool_close(fd);
         return false;
     }
-    while (errno = 0, ok && (entry = spool_sys->readdir(dir))) {
+    while (ok && (entry = spool_readdir(dir))) {
         const char *name = entry->d_name;
 
         if ((name[0] == '.') == hidden && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
@@ -239,24 +239,26 @@ bool quota_fits(const char *maildir, uint64_t limit, uint64_t octets, bool *ret_
     return true;
 }
 
-void quota_add(const char *maildir, uint64_t octets)
+bool quota_add(const char *maildir, uint64_t limit, uint64_t octets, struct err *err)
 {
-    char path[PATH_MAX], line[48];
-    int  fd, len;
+    char    path[PATH_MAX], line[48];
+    int     fd, len;
+    ssize_t done = -1;
 
     if (!join(path, maildir, "maildirsize"))
-        return;
+        return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", maildir);
     fd = spool_open(AT_FDCWD, path, O_WRONLY | O_APPEND);
-    if (fd < 0) {
-        if (errno != ENOENT)
-            quota_forget(maildir);
-        return;
-    }
+    if (fd < 0 && errno == ENOENT)
+        return true;
     len = snprintf(line, sizeof line, "%llu 1\n", (unsigned long long)octets);
-    if (SPOOL_UNINTERRUPTED(spool_sys->write(fd, line, (size_t)len)) !=
-        len) /* a part of a line would spoil the next one */
-        quota_forget(maildir);
+    if (fd >= 0)
+        done = SPOOL_UNINTERRUPTED(spool_sys->write(fd, line, (size_t)len));
+    if (done != len) {
+        err_set_os(err, done < 0 ? errno : ENOSPC, "%s", path);
+        quota_forget(maildir); /* a part of a line spoils the next one */
+    }
     spool_close(fd);
+    return done == len || !limit;
 }
 
 void quota_forget(const char *maildir)

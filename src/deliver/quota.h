@@ -16,10 +16,11 @@
 /* Whether `octets` more fit under `limit` (not 0). Sets *ret_fits; false: the mailbox could not be read. */
 bool quota_fits(const char *maildir, uint64_t limit, uint64_t octets, bool *ret_fits, uint64_t *ret_used,
                 struct err *err);
-/* Notes a delivery, where the file is kept. Never fails: a file that cannot be right any more is removed, and counted
- * anew when next asked for. */
-void quota_add(const char *maildir, uint64_t octets);
-/* The mailbox may hold what is not noted, or the other way round: counted anew when next asked for. */
+/* Notes a message that is about to be delivered, where the file is kept. False: it could not be noted, which matters
+ * only under a limit (not 0). Before the delivery and not after it: what is noted too much is found out when the
+ * mailbox seems full, what is noted too little would not be. */
+bool quota_add(const char *maildir, uint64_t limit, uint64_t octets, struct err *err);
+/* The mailbox may hold something else than is noted: counted anew when next asked for. */
 void quota_forget(const char *maildir);
 
 #endif

@@ -12,7 +12,6 @@
  * Exactly once. Between a delivery and the record of it back may be killed. So a message that was in the spool when
  * back started is looked for in each mailbox before it is delivered there (deliver/maildir.h); one that came later was
  * not seen by any other back, and costs no look. */
-#include "deliver/maildir.h"
 #include "mail/trace.h"
 #include "server/back.h"
 #include "server/log.h"
@@ -28,6 +27,7 @@ struct job {
     struct maildir_delivery delivery;
     struct buf              head, path;
     enum maildir_result     result;
+    const char             *outcome; /* for the log */
     struct err              err;
 };
 
@@ -96,7 +96,7 @@ void back_attempt_free(struct attempt *a)
 
 static void jobs_kick_later(struct back *b) { io_timer_start(b->jobs, 0, 0); }
 
-static void job_end(struct job *j, const char *result)
+static void job_close(struct job *j, const char *result)
 {
     struct attempt           *a = j->attempt;
     struct attempt_recipient *to = &a->to[j->i];
@@ -118,6 +118,20 @@ static void job_end(struct job *j, const char *result)
     buf_done(&j->path);
     jobs_kick_later(a->back);
     free(j);
+}
+
+static void evened(void *arg)
+{
+    struct job *j = arg;
+
+    job_close(j, j->outcome);
+}
+
+static void job_end(struct job *j, const char *result)
+{
+    j->outcome = result;
+    if (!back_even_start(j->attempt, j->i, evened, j))
+        job_close(j, result);
 }
 
 static void job_fail(struct job *j, bool permanent, const char *status, struct str reason)
@@ -213,13 +227,34 @@ static bool job_is_duplicate(struct job *j, struct str key)
     return true;
 }
 
+/* False: no memory. */
+static bool look_for_earlier(struct job *j)
+{
+    struct attempt             *a = j->attempt;
+    struct back                *b = a->back;
+    const struct queue_message *m = queue_find(&b->queue, a->id), *other;
+
+    j->delivery.look = a->earlier || (m && (m->replayed || m->unsure));
+    if (!j->delivery.look || a->earlier || m->unsure)
+        return true;
+    if (!b->earlier) {
+        uint64_t oldest = UINT64_MAX;
+
+        for (size_t at = 0; (other = queue_next(&b->queue, &at));)
+            if (other->id < oldest)
+                oldest = other->id;
+        b->earlier = maildir_earlier_new(oldest);
+    }
+    j->delivery.earlier = b->earlier;
+    return b->earlier != NULL;
+}
+
 static void job_deliver(struct job *j)
 {
     struct attempt             *a = j->attempt;
     struct attempt_recipient   *to = &a->to[j->i];
     const struct config        *config = a->back->config;
     const struct config_domain *domain = config_domain_find(config, to->mailbox.domain);
-    const struct queue_message *m = queue_find(&a->back->queue, a->id);
     struct str                  way = str_from(domain ? domain->deliver : "");
     struct str                  key = mailbox_key(a, &to->mailbox);
     struct err                  err;
@@ -250,14 +285,13 @@ static void job_deliver(struct job *j)
     j->delivery = (struct maildir_delivery){.path = j->path.data,
                                             .id = a->id,
                                             .mailbox = key,
-                                            .look = a->earlier || (m && (m->replayed || m->unsure)),
                                             .head = buf_str(&j->head),
                                             .content = a->message.content,
                                             .content_fd = a->message.external ? a->body_fd : -1,
                                             .binary = a->message.envelope.body == BODY_BINARYMIME,
                                             .hostname = config->hostname,
                                             .quota = to->quota};
-    if (!io_work(a->back->loop, deliver_work, deliver_done, j))
+    if (!look_for_earlier(j) || !io_work(a->back->loop, deliver_work, deliver_done, j))
         job_fail(j, false, "4.3.0", STR("out of memory"));
 }
 

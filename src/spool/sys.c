@@ -147,3 +147,14 @@ int spool_unlink(int dirfd, const char *name)
     errno = saved;
     return 0;
 }
+
+struct dirent *spool_readdir(DIR *dir)
+{
+    struct dirent *entry;
+
+    do {
+        errno = 0;
+        entry = spool_sys->readdir(dir);
+    } while (!entry && errno == EINTR);
+    return entry;
+}

@@ -51,21 +51,22 @@ extern const struct spool_sys *spool_sys; /* changed by tests only, and only whi
     })
 
 /* A new file with exactly `mode`, whatever the umask is; fails where the name exists. For reading and writing. */
-int     spool_create(int dirfd, const char *name, mode_t mode);
+int            spool_create(int dirfd, const char *name, mode_t mode);
 /* Opens what exists; `flags` as for open. */
-int     spool_open(int dirfd, const char *name, int flags);
-int     spool_close(int fd); /* keeps errno; nothing for -1 */
+int            spool_open(int dirfd, const char *name, int flags);
+int            spool_close(int fd); /* keeps errno; nothing for -1 */
 /* Up to `len` octets, fewer only at the end of the file. */
-ssize_t spool_read(int fd, void *data, size_t len, uint64_t offset);
+ssize_t        spool_read(int fd, void *data, size_t len, uint64_t offset);
 /* All parts, or -1. The parts are used up. */
-int     spool_write(int fd, struct iovec *parts, int count, uint64_t offset);
-int     spool_allocate(int fd, uint64_t len); /* success too where the file system cannot preallocate */
-int     spool_truncate(int fd, uint64_t len);
-int     spool_sync_data(int fd);
-int     spool_sync(int fd);
-int     spool_rename(int dirfd, const char *from, const char *to); /* within the directory */
-int     spool_unlink(int dirfd, const char *name);                 /* success too where nothing is there */
-int     spool_stat(int fd, struct stat *st);
-int     spool_stat_space(int fd, struct statvfs *st);
+int            spool_write(int fd, struct iovec *parts, int count, uint64_t offset);
+int            spool_allocate(int fd, uint64_t len); /* success too where the file system cannot preallocate */
+int            spool_truncate(int fd, uint64_t len);
+int            spool_sync_data(int fd);
+int            spool_sync(int fd);
+int            spool_rename(int dirfd, const char *from, const char *to); /* within the directory */
+int            spool_unlink(int dirfd, const char *name);                 /* success too where nothing is there */
+int            spool_stat(int fd, struct stat *st);
+struct dirent *spool_readdir(DIR *dir); /* NULL with errno 0: no more */
+int            spool_stat_space(int fd, struct statvfs *st);
 
 #endif

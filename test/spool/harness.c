@@ -190,42 +190,63 @@ unsigned files_named(const char *prefix)
 
 struct fault_plan fault_plan;
 
-static bool hit(void)
+static bool hit(const char *call)
 {
+    static const int errors[] = {[FAULT_NONE] = 0,  [FAULT_ENOSPC] = ENOSPC, [FAULT_EIO] = EIO, [FAULT_EINTR] = EINTR,
+                                 [FAULT_SHORT] = 0, [FAULT_EDQUOT] = EDQUOT, [FAULT_LATE] = EIO};
+
     fault_plan.calls++;
     if (fault_plan.kind == FAULT_NONE || fault_plan.calls < fault_plan.at ||
-        fault_plan.calls >= fault_plan.at + fault_plan.count)
+        fault_plan.calls - fault_plan.at >= fault_plan.count)
         return false;
     fault_plan.hits++;
-    errno = fault_plan.kind == FAULT_ENOSPC ? ENOSPC : fault_plan.kind == FAULT_EIO ? EIO : EINTR;
+    fault_plan.call = call;
+    errno = errors[fault_plan.kind];
     return true;
 }
 
 /* Calls that do not do things in part ignore FAULT_SHORT. */
-static bool fails(void) { return hit() && fault_plan.kind != FAULT_SHORT; }
+static bool fails(const char *call) { return hit(call) && fault_plan.kind != FAULT_SHORT; }
+
+/* A call that changes names or sizes, which may have done so though it says no. */
+#define CHANGE(name, call)                        \
+    ({                                            \
+        bool fails_ = fails(name);                \
+        int  result_ = -1;                        \
+                                                  \
+        if (!fails_)                              \
+            result_ = (call);                     \
+        else if (fault_plan.kind == FAULT_LATE) { \
+            (void)!(call);                        \
+            errno = EIO;                          \
+        }                                         \
+        result_;                                  \
+    })
 
 static int f_openat(int dirfd, const char *name, int flags, mode_t mode)
 {
-    return fails() ? -1 : openat(dirfd, name, flags, mode);
+    return fails("openat") ? -1 : openat(dirfd, name, flags, mode);
 }
-static int     f_fstat(int fd, struct stat *st) { return fails() ? -1 : fstat(fd, st); }
-static int     f_fchmod(int fd, mode_t mode) { return fails() ? -1 : fchmod(fd, mode); }
-static int     f_flock(int fd, int operation) { return fails() ? -1 : spool_sys_real.flock(fd, operation); }
+static int     f_fstat(int fd, struct stat *st) { return fails("fstat") ? -1 : fstat(fd, st); }
+static int     f_fchmod(int fd, mode_t mode) { return fails("fchmod") ? -1 : fchmod(fd, mode); }
+static int     f_flock(int fd, int operation) { return fails("flock") ? -1 : spool_sys_real.flock(fd, operation); }
 static ssize_t f_pread(int fd, void *data, size_t len, off_t offset)
 {
-    if (!hit())
+    if (!hit("pread"))
         return pread(fd, data, len, offset);
     return fault_plan.kind == FAULT_SHORT ? pread(fd, data, len > 1 ? len / 2 : len, offset) : -1;
 }
 static ssize_t f_pwritev(int fd, const struct iovec *parts, int count, off_t offset)
 {
     size_t len = 0, half;
+    int    error;
 
-    if (!hit())
+    if (!hit("pwritev"))
         return pwritev(fd, parts, count, offset);
     if (fault_plan.kind == FAULT_EINTR)
         return -1;
     /* What fails may have been done in part. */
+    error = errno;
     for (int i = 0; i < count; i++)
         len += parts[i].iov_len;
     half = len > 1 ? len / 2 : len;
@@ -238,22 +259,41 @@ static ssize_t f_pwritev(int fd, const struct iovec *parts, int count, off_t off
     }
     if (fault_plan.kind == FAULT_SHORT)
         return (ssize_t)(len > 1 ? len / 2 : len);
-    errno = fault_plan.kind == FAULT_ENOSPC ? ENOSPC : EIO;
+    errno = error;
     return -1;
+}
+static ssize_t f_write(int fd, const void *data, size_t len)
+{
+    ssize_t done;
+    int     error;
+
+    if (!hit("write"))
+        return write(fd, data, len);
+    if (fault_plan.kind == FAULT_EINTR)
+        return -1;
+    error = errno;
+    done = write(fd, data, len > 1 ? len / 2 : len);
+    errno = error;
+    return fault_plan.kind == FAULT_SHORT ? done : -1;
 }
 static int f_fallocate(int fd, int mode, off_t offset, off_t len)
 {
-    return fails() ? -1 : fallocate(fd, mode, offset, len);
+    return fails("fallocate") ? -1 : fallocate(fd, mode, offset, len);
 }
-static int f_ftruncate(int fd, off_t len) { return fails() ? -1 : ftruncate(fd, len); }
-static int f_fdatasync(int fd) { return (void)fd, fails() ? -1 : 0; }
-static int f_fsync(int fd) { return (void)fd, fails() ? -1 : 0; }
+static int f_ftruncate(int fd, off_t len) { return CHANGE("ftruncate", ftruncate(fd, len)); }
+static int f_fdatasync(int fd) { return (void)fd, fails("fdatasync") ? -1 : 0; }
+static int f_fsync(int fd) { return (void)fd, fails("fsync") ? -1 : 0; }
 static int f_renameat(int a, const char *from, int b, const char *to)
 {
-    return fails() ? -1 : renameat(a, from, b, to);
+    return CHANGE("renameat", renameat(a, from, b, to));
 }
-static int f_unlinkat(int dirfd, const char *name, int flags) { return fails() ? -1 : unlinkat(dirfd, name, flags); }
-static int f_fstatvfs(int fd, struct statvfs *st) { return fails() ? -1 : fstatvfs(fd, st); }
+static int f_unlinkat(int dirfd, const char *name, int flags)
+{
+    return CHANGE("unlinkat", unlinkat(dirfd, name, flags));
+}
+static int f_mkdirat(int dirfd, const char *name, mode_t mode) { return CHANGE("mkdirat", mkdirat(dirfd, name, mode)); }
+static int f_fstatvfs(int fd, struct statvfs *st) { return fails("fstatvfs") ? -1 : fstatvfs(fd, st); }
+static struct dirent *f_readdir(DIR *dir) { return fails("readdir") ? NULL : readdir(dir); }
 
 void faults_begin(void)
 {
@@ -273,6 +313,9 @@ void faults_begin(void)
         .renameat = f_renameat,
         .unlinkat = f_unlinkat,
         .fstatvfs = f_fstatvfs,
+        .mkdirat = f_mkdirat,
+        .write = f_write,
+        .readdir = f_readdir,
     };
 
     fault_plan = (struct fault_plan){0};

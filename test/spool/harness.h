@@ -41,13 +41,22 @@ unsigned            files_named(const char *prefix); /* files in the directory w
 
 /* ---- system calls that fail ---- */
 
-enum fault { FAULT_NONE, FAULT_ENOSPC, FAULT_EIO, FAULT_EINTR, FAULT_SHORT };
+enum fault {
+    FAULT_NONE,
+    FAULT_ENOSPC,
+    FAULT_EIO,
+    FAULT_EINTR,
+    FAULT_SHORT, /* what can be done in part is */
+    FAULT_EDQUOT,
+    FAULT_LATE, /* done, but reported as EIO */
+};
 struct fault_plan {
-    enum fault kind;
-    unsigned   at;    /* the call to fail, from 1 */
-    unsigned   count; /* how many from there on */
-    unsigned   calls; /* made since it was armed */
-    unsigned   hits;
+    enum fault  kind;
+    unsigned    at;    /* the call to fail, from 1 */
+    unsigned    count; /* how many from there on */
+    unsigned    calls; /* made since it was armed */
+    unsigned    hits;
+    const char *call; /* the last one that was hit */
 };
 extern struct fault_plan fault_plan;
 /* Replaces the system calls; syncs are not carried out, which makes tests fast and no less true. */
