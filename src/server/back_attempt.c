@@ -27,7 +27,6 @@ struct job {
     struct maildir_delivery delivery;
     struct buf              head, path;
     enum maildir_result     result;
-    const char             *outcome; /* for the log */
     struct err              err;
 };
 
@@ -96,7 +95,7 @@ void back_attempt_free(struct attempt *a)
 
 static void jobs_kick_later(struct back *b) { io_timer_start(b->jobs, 0, 0); }
 
-static void job_close(struct job *j, const char *result)
+static void job_end(struct job *j, const char *result)
 {
     struct attempt           *a = j->attempt;
     struct attempt_recipient *to = &a->to[j->i];
@@ -118,20 +117,6 @@ static void job_close(struct job *j, const char *result)
     buf_done(&j->path);
     jobs_kick_later(a->back);
     free(j);
-}
-
-static void evened(void *arg)
-{
-    struct job *j = arg;
-
-    job_close(j, j->outcome);
-}
-
-static void job_end(struct job *j, const char *result)
-{
-    j->outcome = result;
-    if (!back_even_start(j->attempt, j->i, evened, j))
-        job_close(j, result);
 }
 
 static void job_fail(struct job *j, bool permanent, const char *status, struct str reason)
