@@ -1,4 +1,5 @@
-"""No message that was answered 250 is lost when a process is killed, and the server is whole again within a second."""
+"""No message that was answered 250 is lost, or delivered twice, when processes are killed; and the server is whole again
+within a second. mixed.py has the many rounds; make soak does them for as long as one likes."""
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from conftest import LOAD, PATIENCE, parsed, wait_until
+from mixed import Load, World
 
 
 def load(t, *options):
@@ -16,15 +18,13 @@ def load(t, *options):
 
 
 def account(t, ledger, timeout=60):
-    """Every tag in the ledger is in the mailbox; gives how many messages are there more than once."""
+    """Every tag in the ledger is in the mailbox; gives how many are in the ledger. The load sends again what got no
+    answer, so it may be there more than once."""
     acknowledged = set(ledger.read_text().split())
     assert acknowledged
 
-    def tags():
-        return [parsed(m)["X-Load-Tag"] for m in t.mail("alice")]
-    wait_until(lambda: acknowledged <= set(tags()), timeout, 0.5)
-    got = tags()
-    return len(got) - len(set(got)), len(acknowledged)
+    wait_until(lambda: acknowledged <= {parsed(m)["X-Load-Tag"] for m in t.mail("alice")}, timeout, 0.5)
+    return len(acknowledged)
 
 
 def whole_within(t, seconds):
@@ -45,8 +45,8 @@ def whole_within(t, seconds):
 
 @pytest.mark.parametrize("role", ["front", "keeper", "back"])
 def test_a_role_is_killed_under_load(tacit, role):
-    ledger, process = load(tacit, "-m", "3000", "-s", "20", "-k", "5", "-l", "2000", "-T", "60")
-    for _ in range(4):
+    ledger, process = load(tacit, "-m", "1500", "-s", "20", "-k", "5", "-l", "2000", "-T", "60")
+    for _ in range(3):
         time.sleep(0.3)
         victims = [pid for name, pid in tacit.roles() if name == role]
         assert victims, tacit.log()
@@ -55,21 +55,21 @@ def test_a_role_is_killed_under_load(tacit, role):
         wait_until(lambda: [pid for name, pid in tacit.roles() if name == role and pid not in victims[:1]], 3)
     out, _ = process.communicate(timeout=90)
     assert process.returncode == 0, out
-    duplicates, count = account(tacit, ledger)
-    assert count == 3000
+    count = account(tacit, ledger)
+    assert count == 1500
     assert f"{role}" in tacit.log() and "kill" in tacit.log().lower()
 
 
 def test_everything_is_killed_and_started_again(make_tacit):
     t = make_tacit().start()
     t.user("add", "alice@example.test")
-    for _ in range(4):
-        ledger, process = load(t, "-m", "100000", "-s", "20", "-k", "5", "-l", "2000", "-T", "2", "-p")
+    for _ in range(2):
+        ledger, process = load(t, "-m", "100000", "-s", "20", "-k", "5", "-l", "2000", "-T", "1", "-p")
         time.sleep(0.7)
         t.kill_all()
         process.communicate(timeout=30)
         t.start()
-    duplicates, count = account(t, ledger)
+    count = account(t, ledger)
     assert count > 100
     whole_within(t, 1.0)
 
@@ -88,6 +88,23 @@ def test_killing_master_stops_the_rest_and_loses_nothing(make_tacit):
     process.communicate(timeout=30)
     t.start()
     account(t, ledger)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_any_process_is_killed_under_mixed_load(make_tacit, seed):
+    world = World(make_tacit, seed)
+    load = Load(world, 0)
+    try:
+        world.disturb_for(rounds=20)
+        time.sleep(0.3)
+    finally:
+        load.stop()
+    world.settle()
+    world.account(load.sent)
+    assert sum(s.answer == 250 for s in load.sent) > 20
+    world.restart("all")  # what is known must stand on the disk
+    world.settle()
+    world.account(load.sent)
 
 
 def test_a_crash_loop_backs_off(tacit):
