@@ -70,6 +70,7 @@ static const struct row sanitizer_rows[] = {
     {SCMP_SYS(wait4), ALL, false, false, 0, 0, 0},
     {SCMP_SYS(prctl), ALL, false, false, 0, 0, 0},
     {SCMP_SYS(personality), ALL, false, false, 0, 0, 0},
+    {SCMP_SYS(getdents), ALL, false, false, 0, 0, 0},
     {SCMP_SYS(getdents64), ALL, false, false, 0, 0, 0},
     {SCMP_SYS(tgkill), ALL, false, false, 0, 0, 0},
     {SCMP_SYS(getppid), ALL, false, false, 0, 0, 0},
