@@ -145,8 +145,10 @@ static bool fail(const struct sqlite_directory *s, int code, struct err *err)
     default:
         break;
     }
-    return err_set(err, class, "directory %s: %s%s", s->path, s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code),
-                   remedy);
+    err_set(err, class, "directory %s: %s%s", s->path, s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code), remedy);
+    if (err && s->db)
+        err->os_error = sqlite3_system_errno(s->db);
+    return false;
 }
 
 static int step(sqlite3_stmt *st)

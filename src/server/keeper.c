@@ -196,7 +196,7 @@ static void peer_message(void *arg, struct str data, int fd)
         complain(&r->refused, LOG_LEVEL_WARNING, now_ms, role_name(p->role), p->index, err.text);
         break;
     case KEEPER_FAILED:
-        if (err.class == ERR_CONFIG)
+        if (err.class == ERR_CONFIG && err.os_error == EACCES)
             start_over(&err);
         complain(&r->failed, LOG_LEVEL_ERROR, now_ms, role_name(p->role), p->index, err.text);
         break;
