@@ -5,6 +5,7 @@
 #include "spool/verify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -12,11 +13,17 @@
 
 enum { SCRATCH_CHUNK = 64 << 10, SCRATCH_MAX = 256 << 20 };
 
+struct bad_body {
+    struct bad_body *next;
+    uint64_t         id;
+    struct err       err;
+};
 struct look {
-    struct cli  *cli;
-    bool         json, dump;
-    struct arena scratch;
-    uint64_t     bad_records;
+    struct cli      *cli;
+    bool             json, dump;
+    struct arena     scratch;
+    uint64_t         bad_records, bad_body_count;
+    struct bad_body *bad_bodies;
 };
 
 static const char *type_name(uint8_t type)
@@ -63,6 +70,77 @@ static void on_damage(const struct verify_damage *d, void *arg)
                d->remedy);
 }
 
+/* ---- large bodies ---- */
+
+static void path_beside(const struct look *l, unsigned lane, const char *below, char *out, size_t size)
+{
+    snprintf(out, size, "%s/../lane-%02u%s%s", l->cli->argv[0], lane, *below ? "/body/" : "", below);
+}
+
+/* Whether it matters is known when the walk is over: the body of a message that is finished is gone. */
+static void body_check(struct look *l, const struct message *m)
+{
+    char            path[PATH_MAX], name[MESSAGE_ID_TEXT + 1];
+    struct bad_body bad = {.next = l->bad_bodies, .id = m->id}, *b;
+    int             fd;
+    bool            ok;
+
+    message_id_text(m->id, name);
+    path_beside(l, message_id_lane(m->id), name, path, sizeof path);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ok = fd >= 0 ? lane_body_check(path, fd, m->size, m->external_xxh3, &bad.err)
+                 : err_set_os(&bad.err, errno, "body %s", path);
+    if (fd >= 0)
+        close(fd);
+    if (ok || !(b = malloc(sizeof *b)))
+        return;
+    *b = bad;
+    l->bad_bodies = b;
+}
+
+static void on_finished(const struct lane_record *r, void *arg)
+{
+    struct look *l = arg;
+    uint64_t     id;
+
+    if (r->type != RECORD_FINISHED || !finished_get(r->payload, &id))
+        return;
+    for (struct bad_body **at = &l->bad_bodies, *b; (b = *at);)
+        if (b->id == id) {
+            *at = b->next;
+            free(b);
+        } else {
+            at = &b->next;
+        }
+}
+
+static void tell_bodies(struct look *l)
+{
+    static const char remedy[] = "look at the disk, and restore the file from a backup, or give the message up: tacit "
+                                 "queue remove";
+    struct verify_calls calls = {.record = on_finished, .arg = l};
+    struct verify_sum   sum;
+    char                lane0[PATH_MAX];
+
+    path_beside(l, 0, "", lane0, sizeof lane0);
+    if (l->bad_bodies)
+        lane_verify(lane0, false, &calls, &sum, NULL); /* where that lane is missing, nothing is known as finished */
+    for (struct bad_body *b; (b = l->bad_bodies); l->bad_body_count++) {
+        char id[MESSAGE_ID_TEXT + 1];
+
+        message_id_text(b->id, id);
+        if (l->json)
+            print_json(json_pack("{s:s, s:s, s:s}", "body", id, "what", b->err.text, "remedy", remedy));
+        else
+            printf("%sdamage%s in the body of %s: %s; %s %s\n", cli_colour(stdout, CLI_RED),
+                   cli_colour(stdout, CLI_PLAIN), id, b->err.text, remedy, id);
+        l->bad_bodies = b->next;
+        free(b);
+    }
+}
+
+/* ---- records ---- */
+
 /* What the record says, and the id it is about; false: its payload is not well-formed. */
 static bool describe(struct look *l, const struct lane_record *r, uint64_t *ret_id, struct buf *out)
 {
@@ -77,6 +155,8 @@ static bool describe(struct look *l, const struct lane_record *r, uint64_t *ret_
         if (!record_message_get(r->payload, &l->scratch, &m))
             return false;
         *ret_id = m.id;
+        if (m.external && !l->dump)
+            body_check(l, &m);
         buf_append_byte(out, '<');
         mail_address_format(&m.envelope.sender, out);
         buf_printf(out, "> %zu recipients %llu octets %s", m.envelope.recipient_count, (unsigned long long)m.size,
@@ -159,16 +239,18 @@ static void print_count(const char *before, uint64_t count, const char *what)
     printf("%s%llu %s%s", before, (unsigned long long)count, what, count == 1 ? "" : "s");
 }
 
-static void print_sum(const struct verify_sum *sum, uint64_t bad_records)
+static void print_sum(const struct verify_sum *sum, const struct look *l)
 {
     print_count("", sum->segments, "segment");
     print_count(", ", sum->records, "record");
     print_count(", ", sum->octets, "octet");
     if (sum->damages)
         print_count(", ", sum->damages, "damaged place");
-    if (bad_records)
-        printf(", %llu of the records not the queue's", (unsigned long long)bad_records);
-    puts(sum->damages || bad_records ? "" : "; nothing is damaged");
+    if (l->bad_body_count)
+        printf(", %llu damaged bod%s", (unsigned long long)l->bad_body_count, l->bad_body_count == 1 ? "y" : "ies");
+    if (l->bad_records)
+        printf(", %llu of the records not the queue's", (unsigned long long)l->bad_records);
+    puts(sum->damages || l->bad_body_count || l->bad_records ? "" : "; nothing is damaged");
 }
 
 static int look(struct cli *cli, bool dump)
@@ -185,11 +267,12 @@ static int look(struct cli *cli, bool dump)
     arena_init(&l.scratch, SCRATCH_CHUNK, SCRATCH_MAX);
     ok = lane_verify(cli->argv[0], false, &calls, &sum, &err);
     arena_done(&l.scratch);
+    tell_bodies(&l);
     if (!ok)
         return cli_fail_err(cli, &err);
     if (!dump && !l.json)
-        print_sum(&sum, l.bad_records);
-    return sum.damages || l.bad_records ? CLI_FAILED : CLI_OK;
+        print_sum(&sum, &l);
+    return sum.damages || l.bad_body_count || l.bad_records ? CLI_FAILED : CLI_OK;
 }
 
 static int run_verify(struct cli *cli) { return look(cli, false); }
@@ -202,10 +285,10 @@ static const struct cli_command verify_command = {
     .arguments = "LANE-DIRECTORY",
     .min = 1,
     .max = 1,
-    .summary = "checks every record of a lane",
+    .summary = "checks every record of a lane, and its large messages",
     .description =
         "Reads the lane without changing it, also beside a running server, and says for each segment what is in "
-        "it. Exit status 1: something is damaged.",
+        "it, and what is damaged there or in the files of large messages. Exit status 1: something is damaged.",
     .examples = "tacit spool verify /var/lib/tacit/spool/lane-01",
     .options = options,
     .run = run_verify};

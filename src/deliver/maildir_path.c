@@ -4,6 +4,8 @@
 
 enum { NAME_LIMIT = 255 /* octets, of most file systems */ };
 
+static const char nobody[] = ".nobody"; /* no local part becomes that: a dot in front is escaped */
+
 static bool put_name(struct str name, struct buf *out, struct err *err)
 {
     size_t start = out->len;
@@ -23,8 +25,8 @@ static bool put_name(struct str name, struct buf *out, struct err *err)
     return true;
 }
 
-bool maildir_path(struct str template, struct str base, struct str local, struct str domain, struct buf *out,
-                  struct err *err)
+static bool fill(struct str template, struct str base, struct str local, struct str domain, struct buf *out,
+                 struct err *err)
 {
     if (template.len == 0 || template.data[0] != '/') {
         buf_append(out, base);
@@ -37,7 +39,9 @@ bool maildir_path(struct str template, struct str base, struct str local, struct
 
         buf_append(out, str_part(template, 0, template.len - rest.len));
         if (str_starts(rest, STR("{local}"))) {
-            if (!put_name(local, out, err))
+            if (local.data == nobody)
+                buf_append_z(out, nobody);
+            else if (!put_name(local, out, err))
                 return false;
             rest = str_skip(rest, 7);
         } else if (str_starts(rest, STR("{domain}"))) {
@@ -51,4 +55,16 @@ bool maildir_path(struct str template, struct str base, struct str local, struct
         template = rest;
     }
     return buf_ok(out) || err_set(err, ERR_LIMIT, "the path of the mailbox is too long");
+}
+
+bool maildir_path(struct str template, struct str base, struct str local, struct str domain, struct buf *out,
+                  struct err *err)
+{
+    return fill(template, base, local, domain, out, err);
+}
+
+bool maildir_path_nobody(struct str template, struct str base, struct str domain, struct buf *out)
+{
+    return str_find(template, STR("{local}")) != STR_NOT_FOUND &&
+           fill(template, base, str_from(nobody), domain, out, NULL);
 }

@@ -64,6 +64,8 @@ enum failure_outcome {
     FAILURE_DROP,      /* null return path: log and drop, a bounce of a bounce is forbidden */
 };
 enum failure_outcome disclosure_failure(enum client_class class, bool null_sender);
+/* Whether a recipient of whom nothing becomes has to cost as much as a delivery: who sent it may not know. */
+bool                 disclosure_evens_work(enum client_class class);
 /* Whether delay and success reports may go out at all for mail of this class. */
 bool                 disclosure_may_report_success(enum client_class class, bool null_sender);
 

@@ -8,6 +8,7 @@
  *   back_ask.c      questions to the keeper
  *   back_load.c     what the spool knows of a message
  *   back_attempt.c  one attempt at a message: load, resolve, deliver
+ *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
  *   back_report.c   failure, delay and success reports
  *   back_digest.c   the postmasters' digests
@@ -227,6 +228,10 @@ bool attempt_is_override(const struct attempt *a, size_t i);
 /* The return path that counts for a recipient: the message's own, or a list's owner. */
 const struct mail_address *attempt_sender(const struct attempt *a, size_t i);
 const struct recipient    *attempt_envelope_recipient(const struct attempt *a, size_t i); /* whom the sender wrote to */
+
+/* back_even.c: calls *done later, when a recipient that was not delivered to has cost what a delivery costs; false: it
+ * need not, or cannot, and *done is not called. */
+bool back_even_start(struct attempt *a, size_t i, void (*done)(void *arg), void *arg);
 
 /* back_load.c: reads what the spool knows of the message; on a work thread, or at once. */
 void attempt_load(void *attempt);

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LOAD_AGAIN_MS = 60 * 1000, ARENA_CHUNK = 8 << 10, PATH_MAX_OCTETS = 4000 };
+enum { LOAD_AGAIN_MS = 60 * 1000, LOAD_DAMAGED_MS = 60 * 60 * 1000, ARENA_CHUNK = 8 << 10, PATH_MAX_OCTETS = 4000 };
 
 struct job {
     struct attempt         *attempt;
@@ -27,6 +27,7 @@ struct job {
     struct maildir_delivery delivery;
     struct buf              head, path;
     enum maildir_result     result;
+    const char             *outcome; /* for the log */
     struct err              err;
 };
 
@@ -95,7 +96,7 @@ void back_attempt_free(struct attempt *a)
 
 static void jobs_kick_later(struct back *b) { io_timer_start(b->jobs, 0, 0); }
 
-static void job_end(struct job *j, const char *result)
+static void job_close(struct job *j, const char *result)
 {
     struct attempt           *a = j->attempt;
     struct attempt_recipient *to = &a->to[j->i];
@@ -117,6 +118,20 @@ static void job_end(struct job *j, const char *result)
     buf_done(&j->path);
     jobs_kick_later(a->back);
     free(j);
+}
+
+static void evened(void *arg)
+{
+    struct job *j = arg;
+
+    job_close(j, j->outcome);
+}
+
+static void job_end(struct job *j, const char *result)
+{
+    j->outcome = result;
+    if (!back_even_start(j->attempt, j->i, evened, j))
+        job_close(j, result);
 }
 
 static void job_fail(struct job *j, bool permanent, const char *status, struct str reason)
@@ -444,9 +459,17 @@ static void load_failed(struct attempt *a)
     char                  id[MESSAGE_ID_TEXT + 1];
 
     message_id_text(a->id, id);
-    log_notice(LOG_LEVEL_ERROR, "message %s cannot be read: %s; tried again in a minute", id, a->load_err.text);
+    if (a->load_err.class == ERR_PERMANENT)
+        log_notice(LOG_LEVEL_ERROR,
+                   "message %s cannot be read: %s; look at the disk, restore the file from a backup while the server is "
+                   "stopped, or give the message up: tacit queue remove %s; it stays in the queue, and is tried once in "
+                   "an hour",
+                   id, a->load_err.text, id);
+    else
+        log_notice(LOG_LEVEL_ERROR, "message %s cannot be read: %s; tried again in a minute", id, a->load_err.text);
     if (m)
-        queue_delay(&b->queue, m, io_wall_ms() + LOAD_AGAIN_MS);
+        queue_delay(&b->queue, m,
+                    io_wall_ms() + (a->load_err.class == ERR_PERMANENT ? LOAD_DAMAGED_MS : LOAD_AGAIN_MS));
     if (a->command_done)
         a->command_done(a->command_arg, false, a->load_err.text);
     back_attempt_free(a);

@@ -114,8 +114,13 @@ static bool lane_follow(struct back *b, struct back_lane *l, size_t most)
             lane_read_up(b, l);
             return true;
         case LANE_READ_DAMAGED:
-            log_notice(LOG_LEVEL_ERROR, "the spool is damaged: %s%s", err.text,
-                       lane_reader_damage(l->reader)->confirmed ? "; the segment is kept" : "");
+            if (lane_reader_damage(l->reader)->confirmed)
+                log_notice(LOG_LEVEL_ERROR,
+                           "the spool is damaged: %s; the segment is kept; look at the disk, and restore the segment "
+                           "from a backup while the server is stopped; tacit spool verify %s shows what is whole",
+                           err.text, l->dir);
+            else
+                log_notice(LOG_LEVEL_ERROR, "the spool is damaged: %s", err.text);
             if (lane_reader_damage(l->reader)->confirmed) /* a write torn by a crash held nothing that counts */
                 queue_segment_damaged(&b->queue, l->number, lane_reader_damage(l->reader)->from.seq);
             break;

@@ -146,6 +146,9 @@ bool lane_read_at(const char *dir, struct lane_place place, struct buf *buffer, 
 bool lane_release(const char *dir, uint64_t seq, struct err *err);
 /* Not made durable: after a power cut the file may be back, and belongs to nobody. Removing what is gone is success. */
 bool lane_body_remove(const char *dir, struct str name, struct err *err);
+/* Whether a body, open for reading, holds what was written, and all of it. Reads the whole file; the descriptor's place
+ * is not moved. False: ERR_PERMANENT: it does not, and `path` (for the text) has to be restored; else it cannot be read. */
+bool lane_body_check(const char *path, int fd, uint64_t size, uint64_t xxh3, struct err *err);
 /* Segments present, oldest first, and bodies with the Unix time of their last write; stops and returns false when
  * `each` does. */
 bool lane_each_segment(const char *dir, bool (*each)(uint64_t seq, uint64_t size, void *arg), void *arg,

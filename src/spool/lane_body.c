@@ -159,3 +159,30 @@ void lane_body_abort(struct lane_body *b)
     XXH3_freeState(b->checksum);
     free(b);
 }
+
+bool lane_body_check(const char *path, int fd, uint64_t size, uint64_t xxh3, struct err *err)
+{
+    XXH3_state_t *checksum = XXH3_createState();
+    char         *piece = malloc(PIECE);
+    uint64_t      at = 0;
+    ssize_t       n = -1;
+    bool          same = false;
+
+    errno = ENOMEM;
+    if (checksum && piece) {
+        XXH3_64bits_reset(checksum);
+        while ((n = spool_read(fd, piece, PIECE, at)) > 0) {
+            XXH3_64bits_update(checksum, piece, (size_t)n);
+            at += (uint64_t)n;
+        }
+        same = at == size && XXH3_64bits_digest(checksum) == xxh3;
+    }
+    if (n < 0)
+        err_set_os(err, errno, "body %s", path);
+    else if (!same)
+        err_set(err, ERR_PERMANENT, "body %s is not what was stored: it has %llu octets of %llu%s", path,
+                (unsigned long long)at, (unsigned long long)size, at == size ? ", but not the same" : "");
+    XXH3_freeState(checksum);
+    free(piece);
+    return n == 0 && same;
+}

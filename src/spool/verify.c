@@ -10,9 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
-
-enum { PIECE = 64 << 10 };
 
 struct name { /* of a body that a record refers to */
     struct name *next;
@@ -91,33 +88,12 @@ static void body_found(struct verify *v, enum verify_body what, struct str name)
         v->calls->body(what, name, v->calls->arg);
 }
 
-static bool same_content(int fd, const struct verify_body_ref *ref)
-{
-    XXH3_state_t *checksum = XXH3_createState();
-    char         *piece = malloc(PIECE);
-    uint64_t      at = 0;
-    bool          same = false;
-
-    if (checksum && piece) {
-        ssize_t n;
-
-        XXH3_64bits_reset(checksum);
-        while ((n = spool_read(fd, piece, PIECE, at)) > 0) {
-            XXH3_64bits_update(checksum, piece, (size_t)n);
-            at += (uint64_t)n;
-        }
-        same = n == 0 && at == ref->size && XXH3_64bits_digest(checksum) == ref->xxh3;
-    }
-    XXH3_freeState(checksum);
-    free(piece);
-    return same;
-}
-
 static bool body_check(struct verify *v, const struct lane_record *record, struct err *err)
 {
     struct verify_body_ref ref;
     struct name           *name;
     struct stat            st;
+    char                   text[LANE_BODY_NAME_MAX + 1] = {0};
     int                    fd;
 
     if (!v->calls->body_of || !v->calls->body_of(record, &ref, v->calls->arg) || !lane_body_name_ok(ref.name))
@@ -135,17 +111,14 @@ static bool body_check(struct verify *v, const struct lane_record *record, struc
         return err_set_os(err, ENOMEM, "spool %s", v->dir);
     v->sum.bodies++;
 
-    {
-        char text[LANE_BODY_NAME_MAX + 1] = {0};
-
-        memcpy(text, name->text, name->len);
-        fd = v->bodyfd < 0 ? -1 : spool_open(v->bodyfd, text, O_RDONLY);
-    }
+    memcpy(text, name->text, name->len);
+    fd = v->bodyfd < 0 ? -1 : spool_open(v->bodyfd, text, O_RDONLY);
     if (fd < 0 && v->bodyfd >= 0 && errno != ENOENT)
         return err_set_os(err, errno, "spool %s/body/%.*s", v->dir, STR_ARG(ref.name));
     if (fd < 0)
         body_found(v, VERIFY_BODY_MISSING, ref.name);
-    else if (spool_stat(fd, &st) != 0 || (uint64_t)st.st_size != ref.size || (v->contents && !same_content(fd, &ref)))
+    else if (spool_stat(fd, &st) != 0 || (uint64_t)st.st_size != ref.size ||
+             (v->contents && !lane_body_check(text, fd, ref.size, ref.xxh3, NULL)))
         body_found(v, VERIFY_BODY_DIFFERS, ref.name);
     spool_close(fd);
     return true;

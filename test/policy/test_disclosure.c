@@ -85,6 +85,7 @@ static void test_who_may_ask(void **state)
         c.vrfy = VRFY_ANSWER;
         assert_int_equal(disclosure_may_ask_vrfy(&c, class), class != CLASS_BLOCKED);
         assert_int_equal(disclosure_may_ask_rcpt(class), is_trusted(class) || class == CLASS_CORRESPONDENT);
+        assert_int_equal(disclosure_evens_work(class), !is_trusted(class));
     }
 }
 
