@@ -68,6 +68,8 @@ def wait_until(what, timeout=10.0, step=0.05):
 class Tacit:
     """One server: its directory, configuration, processes and logs."""
 
+    program = TACIT  # what is started; its commands are always TACIT's
+
     def __init__(self, directory, **settings):
         self.dir = Path(directory)
         self.mx = free_port()
@@ -90,7 +92,7 @@ class Tacit:
     def start(self, ready=True, timeout=20.0):
         self.log_file = open(self.log_path, "ab")
         seen = self.log_path.stat().st_size
-        self.process = subprocess.Popen([TACIT, "serve", "--config", str(self.conf)], stderr=self.log_file,
+        self.process = subprocess.Popen([self.program, "serve", "--config", str(self.conf)], stderr=self.log_file,
                                         stdout=self.log_file, stdin=subprocess.DEVNULL, cwd=self.dir,
                                         start_new_session=True)
         if ready:
