@@ -86,7 +86,7 @@ static bool make_directory(const struct config *config, struct err *err)
 
     if (!io_mkdirs(config->data, 0755, err))
         return false;
-    directory = directory_open(d->directory, config->data, true, err);
+    directory = directory_open(d->directory, config->data, DIRECTORY_CREATE, err);
     if (!directory)
         return false;
     good = directory_add(directory, &entry, err);

@@ -37,7 +37,7 @@ bool user_open_directory(struct user *u, const struct config_domain *domain)
     struct err err;
 
     u->domain = domain;
-    u->directory = directory_open(domain->directory, u->config->data, true, &err);
+    u->directory = directory_open(domain->directory, u->config->data, DIRECTORY_CREATE, &err);
     if (!u->directory)
         cli_fail_err(u->cli, &err);
     return u->directory != NULL;

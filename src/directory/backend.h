@@ -9,7 +9,7 @@ enum directory_change { DIRECTORY_ADD, DIRECTORY_UPDATE, DIRECTORY_REMOVE };
 
 struct directory_backend {
     const char *name; /* in front of the colon of a spec */
-    struct directory *(*open)(const char *path, bool create, struct err *err);
+    struct directory *(*open)(const char *path, unsigned flags, struct err *err);
     void (*close)(struct directory *d);
     enum directory_find (*get)(struct directory *d, struct str key, struct str domain, struct arena *arena,
                                struct directory_entry *ret_entry, struct err *err);

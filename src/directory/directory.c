@@ -57,7 +57,7 @@ bool directory_moved_parse(struct str name, enum moved_reply *ret_moved)
     return true;
 }
 
-struct directory *directory_open(const char *spec, const char *base, bool create, struct err *err)
+struct directory *directory_open(const char *spec, const char *base, unsigned flags, struct err *err)
 {
     const char *colon = strchr(spec, ':');
     char        path[PATH_MAX];
@@ -74,7 +74,7 @@ struct directory *directory_open(const char *spec, const char *base, bool create
     }
     for (size_t i = 0; i < BACKENDS; i++)
         if (str_eq(str_of(spec, (size_t)(colon - spec)), str_from(backends[i]->name)))
-            return backends[i]->open(path, create, err);
+            return backends[i]->open(path, flags, err);
     err_set(err, ERR_CONFIG, "directory \"%s\": there is no kind \"%.*s\"; use sqlite:PATH or file:PATH", spec,
             (int)(colon - spec), spec);
     return NULL;

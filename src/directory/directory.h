@@ -43,15 +43,21 @@ struct directory;
 /* What one entry may hold. */
 enum { DIRECTORY_TARGETS_MAX = 1000, DIRECTORY_PASSWORD_MAX = 384 /* octets of a crypt(5) hash */ };
 
-/* `spec` as in the configuration; relative paths are relative to `base` (the data directory). Missing files are
- * created when `create`. The schema is made or brought up to date. */
-struct directory *directory_open(const char *spec, const char *base, bool create, struct err *err);
+enum directory_open {
+    DIRECTORY_CREATE =
+        1, /* what is missing or empty is made; without it an empty database is an error: somebody lost it */
+    DIRECTORY_PATIENT = 2, /* what cannot be read now is opened all the same: look-ups fail until it can */
+};
+/* `spec` as in the configuration; relative paths are relative to `base` (the data directory). The schema is brought up
+ * to date. `flags`: enum directory_open. */
+struct directory *directory_open(const char *spec, const char *base, unsigned flags, struct err *err);
 void              directory_close(struct directory *d);
 
 enum directory_find { DIRECTORY_FOUND, DIRECTORY_ABSENT, DIRECTORY_FAILED };
 /* By exact key, then without "+tag", then the catch-all "*". postmaster and abuse of a domain are found always: where
  * no entry says otherwise (a catch-all does), as an `implied` mailbox "postmaster". Everything found lies in `arena`.
- * DIRECTORY_FAILED: the directory cannot be read now, err says why; ERR_LIMIT if `arena` is full. */
+ * DIRECTORY_FAILED: the directory cannot be read now, err says why; ERR_LIMIT if `arena` is full. DIRECTORY_ABSENT is
+ * said only where the whole directory was there to look at. */
 enum directory_find directory_find(struct directory *d, const struct mail_address *address, char separator,
                                    struct arena *arena, struct directory_entry *ret_entry, struct err *err);
 

@@ -2,9 +2,12 @@
  *
  * The whole file is held in memory and read again when its identity, size or time changes. A file that is wrong answers
  * nothing until it is right again: the old content would hide the mistake, and half a file would make mailboxes
- * vanish; meanwhile mail waits. A change writes the whole file beside the old one and renames it, under a lock in
- * PATH.lock; lines that it does not concern stay as they are, comments with them. The price is that a change costs as
- * much as the file is large: who has tens of thousands of mailboxes uses SQLite. */
+ * vanish; meanwhile mail waits. Half a file may also look right. So for a second after it was changed where it lies
+ * (and not replaced by a rename), or while it is that young and ends within a line, a name that it does not have is not
+ * called absent, and its last line is not believed: an editor may still be writing. A change writes the whole file
+ * beside the old one and renames it, under a lock in PATH.lock; lines that it does not concern stay as they are,
+ * comments with them. The price is that a change costs as much as the file is large: who has tens of thousands of
+ * mailboxes uses SQLite. */
 #include "directory/backend.h"
 #include "directory/file_text.h"
 
@@ -28,6 +31,7 @@ enum {
     ARENA_CHUNK = 256 << 10,
     LOCK_POLL_MS = 20,
     SETTLED_MS = 50, /* a file younger than this when it was read may have changed again without a sign */
+    WHOLE_MS = 1000, /* and one younger than this may not be written to its end */
 };
 
 struct line {
@@ -46,12 +50,14 @@ struct table {
     struct map   by_name;
     struct stat  st;
     bool         settled;
+    bool         in_place; /* changed without a rename */
 };
 
 struct file_directory {
     struct directory base;
     char            *path;
-    struct table    *table; /* NULL: the file could not be read */
+    struct table    *table;  /* NULL: the file could not be read */
+    bool             spoilt; /* the last time it was read it was wrong */
 };
 
 static void table_free(struct table *t)
@@ -134,10 +140,19 @@ static bool lines_load(struct table *t, const char *path, struct err *err)
     return true;
 }
 
+/* A time in the future says nothing. */
+static bool is_younger(const struct stat *st, uint64_t ms)
+{
+    uint64_t modified_ms = (uint64_t)st->st_mtim.tv_sec * 1000 + (uint64_t)st->st_mtim.tv_nsec / 1000000;
+    uint64_t now_ms = io_wall_ms();
+
+    return now_ms <= modified_ms + ms && modified_ms <= now_ms + ms;
+}
+
 static struct table *table_load(const char *path, struct err *err)
 {
     struct table *t = calloc(1, sizeof *t);
-    uint64_t      seed, modified_ms, now_ms;
+    uint64_t      seed;
     int           fd;
     bool          ok;
 
@@ -158,17 +173,30 @@ static struct table *table_load(const char *path, struct err *err)
         table_free(t);
         return NULL;
     }
-    modified_ms = (uint64_t)t->st.st_mtim.tv_sec * 1000 + (uint64_t)t->st.st_mtim.tv_nsec / 1000000;
-    now_ms = io_wall_ms();
-    t->settled = now_ms > modified_ms + SETTLED_MS || modified_ms > now_ms + SETTLED_MS;
+    t->settled = !is_younger(&t->st, SETTLED_MS);
     return t;
+}
+
+static bool stat_eq(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 static bool reload(struct file_directory *f, struct err *err)
 {
-    table_free(f->table);
-    f->table = table_load(f->path, err);
-    return f->table != NULL;
+    struct table *old = f->table;
+    struct table *t = table_load(f->path, err);
+
+    if (t && old)
+        t->in_place = stat_eq(&old->st, &t->st) ? old->in_place
+                                                : old->st.st_dev == t->st.st_dev && old->st.st_ino == t->st.st_ino;
+    else if (t)
+        t->in_place = f->spoilt; /* what could not be read a moment ago is being edited */
+    table_free(old);
+    f->table = t;
+    f->spoilt = !t;
+    return t != NULL;
 }
 
 static bool refresh(struct file_directory *f, struct err *err)
@@ -178,9 +206,7 @@ static bool refresh(struct file_directory *f, struct err *err)
 
     if (stat(f->path, &st) != 0)
         return err_set_os(err, errno, "directory %s", f->path);
-    if (old && f->table->settled && st.st_dev == old->st_dev && st.st_ino == old->st_ino &&
-        st.st_size == old->st_size && st.st_mtim.tv_sec == old->st_mtim.tv_sec &&
-        st.st_mtim.tv_nsec == old->st_mtim.tv_nsec)
+    if (old && f->table->settled && stat_eq(&st, old))
         return true;
     return reload(f, err);
 }
@@ -211,6 +237,15 @@ static bool entry_copy(const struct directory_entry *from, struct arena *arena, 
     return true;
 }
 
+/* Whether the file may still be being written, so that `line` (NULL: none) is not the last word. */
+static bool is_unsure(const struct table *t, const struct line *line)
+{
+    bool cut = !str_ends(buf_str(&t->text), STR("\n"));
+    bool is_last = t->count && line == &t->lines[t->count - 1];
+
+    return (line ? cut && is_last : cut || t->in_place) && is_younger(&t->st, WHOLE_MS);
+}
+
 static enum directory_find file_get(struct directory *d, struct str key, struct str domain, struct arena *arena,
                                     struct directory_entry *ret_entry, struct err *err)
 {
@@ -221,6 +256,10 @@ static enum directory_find file_get(struct directory *d, struct str key, struct 
     if (!refresh(f, err))
         return DIRECTORY_FAILED;
     line = name.data ? map_get(&f->table->by_name, name) : NULL;
+    if (name.data && is_unsure(f->table, line)) {
+        err_set(err, ERR_TEMPORARY, "directory %s: it has just been changed and may not be whole yet", f->path);
+        return DIRECTORY_FAILED;
+    }
     if (name.data && !line)
         return DIRECTORY_ABSENT;
     if (line && entry_copy(line->entry, arena, ret_entry))
@@ -401,7 +440,7 @@ static bool create_file(struct file_directory *f, struct err *err)
     return ok;
 }
 
-static struct directory *file_open(const char *path, bool create, struct err *err)
+static struct directory *file_open(const char *path, unsigned flags, struct err *err)
 {
     struct file_directory *f = calloc(1, sizeof *f);
 
@@ -411,7 +450,7 @@ static struct directory *file_open(const char *path, bool create, struct err *er
         return NULL;
     }
     f->base.backend = &directory_file;
-    if ((create && !create_file(f, err)) || !reload(f, err)) {
+    if ((((flags & DIRECTORY_CREATE) && !create_file(f, err)) || !reload(f, err)) && !(flags & DIRECTORY_PATIENT)) {
         file_close(&f->base);
         return NULL;
     }

@@ -109,14 +109,16 @@ struct sqlite_directory {
     sqlite3         *db; /* NULL: could not be opened again */
     dev_t            device;
     ino_t            inode;
+    bool             broken; /* it failed in a way that another try on the same connection may not get over */
     sqlite3_stmt    *statements[STATEMENTS];
 };
 
-static bool fail(const struct sqlite_directory *s, int code, struct err *err)
+static bool fail(struct sqlite_directory *s, int code, struct err *err)
 {
     enum err_class class = ERR_TEMPORARY;
     const char *remedy = "";
 
+    s->broken = (code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED;
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -237,6 +239,17 @@ static bool schema_check(struct sqlite_directory *s, int64_t *ret_version, struc
     return true;
 }
 
+/* Tables are made in a database that is empty only where one was asked for. While the server runs, an empty one means
+ * that somebody lost it, and every mailbox would seem to be gone. */
+static bool schema_is_expected(struct sqlite_directory *s, int64_t version, bool create, struct err *err)
+{
+    return version > 0 || create ||
+           err_set(err, ERR_CONFIG,
+                   "directory %s: the database is empty; restore it from a backup, or add a first address with "
+                   "\"tacit user add\"",
+                   s->path);
+}
+
 /* `begin` decides whether another process that does the same is waited for. */
 static bool schema_try(struct sqlite_directory *s, const char *begin, bool migrate, int64_t *ret_version,
                        struct err *err)
@@ -254,11 +267,11 @@ static bool schema_try(struct sqlite_directory *s, const char *begin, bool migra
     return false;
 }
 
-static bool schema_update(struct sqlite_directory *s, struct err *err)
+static bool schema_update(struct sqlite_directory *s, bool create, struct err *err)
 {
     int64_t version;
 
-    return schema_try(s, "BEGIN", false, &version, err) &&
+    return schema_try(s, "BEGIN", false, &version, err) && schema_is_expected(s, version, create, err) &&
            (version == VERSION || schema_try(s, "BEGIN IMMEDIATE", true, &version, err));
 }
 
@@ -275,11 +288,12 @@ static bool prepare(struct sqlite_directory *s, struct err *err)
 
 /* Who closes last empties the log beside the database and leaves it, for the keeper may not remove files; and a log
  * that is empty harms nobody who puts another database in its place. */
-static bool open_db(struct sqlite_directory *s, struct err *err)
+static bool open_db(struct sqlite_directory *s, int wait_ms, bool create, struct err *err)
 {
     struct stat st;
     int         code, stays = 1;
 
+    s->broken = false;
     if (stat(s->path, &st) != 0)
         return err_set_os(err, errno, "directory %s", s->path);
     code = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -292,7 +306,7 @@ static bool open_db(struct sqlite_directory *s, struct err *err)
     s->inode = st.st_ino;
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &stays);
-    sqlite3_busy_timeout(s->db, DIRECTORY_WAIT_MS);
+    sqlite3_busy_timeout(s->db, wait_ms);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, VALUE_MAX);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
     if (sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK ||
@@ -302,7 +316,7 @@ static bool open_db(struct sqlite_directory *s, struct err *err)
                   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
                   "PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = 0;",
                   err) &&
-             schema_update(s, err) && prepare(s, err)) {
+             schema_update(s, create, err) && prepare(s, err)) {
         sqlite3_busy_timeout(s->db, READ_WAIT_MS);
         return true;
     }
@@ -310,17 +324,17 @@ static bool open_db(struct sqlite_directory *s, struct err *err)
     return false;
 }
 
-/* Opens it again if another file has taken its place. */
+/* Opens it again if another file has taken its place, or this one failed: it may have been mended where it lies. */
 static bool refresh(struct sqlite_directory *s, struct err *err)
 {
     struct stat st;
 
     if (stat(s->path, &st) != 0)
         return err_set_os(err, errno, "directory %s", s->path);
-    if (s->db && st.st_dev == s->device && st.st_ino == s->inode)
+    if (s->db && !s->broken && st.st_dev == s->device && st.st_ino == s->inode)
         return true;
     close_db(s);
-    return open_db(s, err);
+    return open_db(s, READ_WAIT_MS, false, err);
 }
 
 static void sqlite_close(struct directory *d)
@@ -332,9 +346,10 @@ static void sqlite_close(struct directory *d)
     free(s);
 }
 
-static struct directory *sqlite_open(const char *path, bool create, struct err *err)
+static struct directory *sqlite_open(const char *path, unsigned flags, struct err *err)
 {
     struct sqlite_directory *s = calloc(1, sizeof *s);
+    bool                     create = flags & DIRECTORY_CREATE, patient = flags & DIRECTORY_PATIENT;
 
     if (!s || !(s->path = strdup(path))) {
         err_set_os(err, ENOMEM, "directory %s", path);
@@ -342,7 +357,9 @@ static struct directory *sqlite_open(const char *path, bool create, struct err *
         return NULL;
     }
     s->base.backend = &directory_sqlite;
-    if ((create && !directory_file_create(path, err)) || !open_db(s, err)) {
+    if (((create && !directory_file_create(path, err)) ||
+         !open_db(s, patient ? READ_WAIT_MS : DIRECTORY_WAIT_MS, create, err)) &&
+        !patient) {
         sqlite_close(&s->base);
         return NULL;
     }
@@ -361,11 +378,19 @@ static bool bad_row(const struct sqlite_directory *s, struct err *err)
     return err_set(err, ERR_PERMANENT, "directory %s: an entry has values that tacit never writes", s->path);
 }
 
+/* data is NULL: no memory (or a value that is none, which the tables do not allow). */
 static struct str column_text(sqlite3_stmt *st, int column)
 {
     const char *text = (const char *)sqlite3_column_text(st, column);
 
-    return text ? str_of(text, (size_t)sqlite3_column_bytes(st, column)) : STR("");
+    return text ? str_of(text, (size_t)sqlite3_column_bytes(st, column)) : STR_NONE;
+}
+
+static struct str column_copy(sqlite3_stmt *st, int column, struct arena *arena)
+{
+    struct str text = column_text(st, column);
+
+    return text.data ? arena_str(arena, text) : text;
 }
 
 static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, struct arena *arena,
@@ -380,9 +405,9 @@ static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, s
         return true;
     if (!(entry->targets = arena_alloc(arena, count * sizeof *entry->targets)))
         return no_memory(s, err);
-    sqlite3_bind_int64(st, 1, id);
-    while ((code = step(st)) == SQLITE_ROW) {
-        struct str address = arena_str(arena, column_text(st, 0));
+    code = sqlite3_bind_int64(st, 1, id);
+    while (code != SQLITE_NOMEM && (code = step(st)) == SQLITE_ROW) {
+        struct str address = column_copy(st, 0, arena);
 
         if (!address.data || entry->target_count == count) {
             sqlite3_reset(st);
@@ -390,7 +415,9 @@ static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, s
         }
         entry->targets[entry->target_count++] = address;
     }
-    return code == SQLITE_DONE || fail(s, code, err);
+    if (code != SQLITE_DONE)
+        return fail(s, code, err);
+    return entry->target_count == count || bad_row(s, err);
 }
 
 static bool read_entry(struct sqlite_directory *s, sqlite3_stmt *st, struct arena *arena,
@@ -398,13 +425,13 @@ static bool read_entry(struct sqlite_directory *s, sqlite3_stmt *st, struct aren
 {
     int64_t                quota = sqlite3_column_int64(st, C_QUOTA), targets = sqlite3_column_int64(st, C_TARGETS);
     struct directory_entry e = {
-        .local = arena_str(arena, column_text(st, C_LOCAL)),
-        .domain = arena_str(arena, column_text(st, C_DOMAIN)),
+        .local = column_copy(st, C_LOCAL, arena),
+        .domain = column_copy(st, C_DOMAIN, arena),
         .disabled = sqlite3_column_int(st, C_DISABLED) != 0,
         .closed = sqlite3_column_int(st, C_CLOSED) != 0,
         .show_members = sqlite3_column_int(st, C_SHOW) != 0,
-        .password = arena_str(arena, column_text(st, C_PASSWORD)),
-        .owner = arena_str(arena, column_text(st, C_OWNER)),
+        .password = column_copy(st, C_PASSWORD, arena),
+        .owner = column_copy(st, C_OWNER, arena),
     };
 
     if (!e.local.data || !e.domain.data || !e.password.data || !e.owner.data)
@@ -419,9 +446,11 @@ static bool read_entry(struct sqlite_directory *s, sqlite3_stmt *st, struct aren
     return true;
 }
 
-static void bind_text(sqlite3_stmt *st, int place, struct str text)
+/* A question with a part missing would be answered "absent": so each part is checked. */
+static bool bind_text(sqlite3_stmt *st, int place, struct str text)
 {
-    sqlite3_bind_text64(st, place, text.data ? text.data : "", text.len, SQLITE_STATIC, SQLITE_UTF8);
+    return SQLITE_OK ==
+           sqlite3_bind_text64(st, place, text.data ? text.data : "", text.len, SQLITE_STATIC, SQLITE_UTF8);
 }
 
 static enum directory_find sqlite_get(struct directory *d, struct str key, struct str domain, struct arena *arena,
@@ -435,9 +464,7 @@ static enum directory_find sqlite_get(struct directory *d, struct str key, struc
     if (!refresh(s, err) || !run(s, BEGIN_READ, err))
         return DIRECTORY_FAILED;
     st = s->statements[GET];
-    bind_text(st, 1, domain);
-    bind_text(st, 2, key);
-    code = step(st);
+    code = bind_text(st, 1, domain) && bind_text(st, 2, key) ? step(st) : SQLITE_NOMEM;
     if (code == SQLITE_ROW)
         found = read_entry(s, st, arena, ret_entry, err) ? DIRECTORY_FOUND : DIRECTORY_FAILED;
     else if (code == SQLITE_DONE)
@@ -463,10 +490,9 @@ static bool sqlite_each(struct directory *d, struct str                         
     if (!refresh(s, err) || !run(s, BEGIN_READ, err))
         return false;
     st = s->statements[domain.len ? EACH_OF : EACH];
-    if (domain.len)
-        bind_text(st, 1, domain);
     arena_init(&arena, 4096, DIRECTORY_ENTRY_MEMORY);
-    while ((code = step(st)) == SQLITE_ROW) {
+    code = !domain.len || bind_text(st, 1, domain) ? SQLITE_OK : SQLITE_NOMEM;
+    while (code != SQLITE_NOMEM && (code = step(st)) == SQLITE_ROW) {
         ok = read_entry(s, st, &arena, &entry, err);
         if (!ok || !each(&entry, arg))
             break;
@@ -495,8 +521,7 @@ static bool write_targets(struct sqlite_directory *s, int64_t id, const struct d
 
         sqlite3_bind_int64(st, 1, id);
         sqlite3_bind_int64(st, 2, (int64_t)i);
-        bind_text(st, 3, entry->targets[i]);
-        ok = run(s, TARGET_INSERT, err);
+        ok = bind_text(st, 3, entry->targets[i]) ? run(s, TARGET_INSERT, err) : fail(s, SQLITE_NOMEM, err);
         sqlite3_clear_bindings(st);
         if (!ok)
             return false;
@@ -511,21 +536,19 @@ static bool write_entry(struct sqlite_directory *s, enum statement which, struct
     sqlite3_stmt *st = s->statements[which];
     int64_t       id = 0;
     int           code;
+    bool          ok = bind_text(st, 1, entry->domain) && bind_text(st, 2, key);
 
-    bind_text(st, 1, entry->domain);
-    bind_text(st, 2, key);
-    if (which != DELETE) {
-        bind_text(st, 3, entry->local);
-        bind_text(st, 4, str_from(directory_kind_name(entry->kind)));
+    if (ok && which != DELETE) {
+        ok = bind_text(st, 3, entry->local) && bind_text(st, 4, str_from(directory_kind_name(entry->kind))) &&
+             bind_text(st, 9, entry->password) && bind_text(st, 10, entry->owner) &&
+             bind_text(st, 11, str_from(directory_moved_name(entry->moved)));
         sqlite3_bind_int(st, 5, entry->disabled);
         sqlite3_bind_int(st, 6, entry->closed);
         sqlite3_bind_int(st, 7, entry->show_members);
         sqlite3_bind_int64(st, 8, (int64_t)entry->quota);
-        bind_text(st, 9, entry->password);
-        bind_text(st, 10, entry->owner);
-        bind_text(st, 11, str_from(directory_moved_name(entry->moved)));
     }
-    while ((code = step(st)) == SQLITE_ROW)
+    code = ok ? SQLITE_OK : SQLITE_NOMEM;
+    while (ok && (code = step(st)) == SQLITE_ROW)
         id = sqlite3_column_int64(st, 0);
     if (code != SQLITE_DONE)
         fail(s, code, err);

@@ -20,22 +20,26 @@ enum {
     COMPLAINTS_MS = 1000, /* at most one log line of a kind in this time */
 };
 
-/* ---- directories ---- */
+/* ---- directories ----
+ *
+ * A directory that is missing is made only where the server has never run (it has no key yet): later it was lost, and
+ * an empty one in its place would say of everybody that he does not exist. A keeper that takes the place of one that
+ * ended starts with directories as they are: while they cannot be read it says so, to each question alike. */
 
-static struct directory *directory_for(struct keeper *k, const char *spec, struct err *err)
+static struct directory *directory_for(struct keeper *k, const char *spec, unsigned flags, struct err *err)
 {
     struct keeper_directory *shared = k->directories;
 
     for (size_t i = 0; i < k->directory_count; i++, shared++)
         if (strcmp(shared->spec, spec) == 0)
             return shared->directory;
-    *shared = (struct keeper_directory){spec, directory_open(spec, k->config->data, true, err)};
+    *shared = (struct keeper_directory){spec, directory_open(spec, k->config->data, flags, err)};
     if (shared->directory)
         k->directory_count++;
     return shared->directory;
 }
 
-static bool domains_open(struct keeper *k, struct err *err)
+static bool domains_open(struct keeper *k, unsigned flags, struct err *err)
 {
     const struct config *config = k->config;
 
@@ -45,7 +49,7 @@ static bool domains_open(struct keeper *k, struct err *err)
         return err_set_os(err, ENOMEM, "keeper");
     for (size_t i = 0; i < config->domain_count; i++) {
         const struct config_domain *block = &config->domains[i];
-        struct directory           *directory = directory_for(k, block->directory, err);
+        struct directory           *directory = directory_for(k, block->directory, flags, err);
 
         if (!directory)
             return err_prefix(err, "domain %s", block->title);
@@ -59,10 +63,12 @@ static bool domains_open(struct keeper *k, struct err *err)
     return true;
 }
 
-struct keeper *keeper_new(const struct config *config, struct err *err)
+struct keeper *keeper_new(const struct config *config, bool patient, struct err *err)
 {
     struct keeper *k = calloc(1, sizeof *k);
     struct arena   arena;
+    const char    *key;
+    unsigned       flags = patient ? DIRECTORY_PATIENT : 0;
     bool           ok;
 
     if (!k) {
@@ -76,8 +82,10 @@ struct keeper *keeper_new(const struct config *config, struct err *err)
         .rcpt_reply = config->disclosure.rcpt_reply == CONFIG_RCPT_252 ? 252 : 250,
     };
     arena_init(&arena, 8192, 8192);
-    ok = token_key_open(config_path(config->data, STR("keys/secret"), &arena).data, &k->key, err) &&
-         domains_open(k, err);
+    key = config_path(config->data, STR("keys/secret"), &arena).data;
+    if (key && access(key, F_OK) != 0 && errno == ENOENT)
+        flags = DIRECTORY_CREATE;
+    ok = (key || err_set_os(err, ENOMEM, "keeper")) && domains_open(k, flags, err) && token_key_open(key, &k->key, err);
     arena_done(&arena);
     if (ok)
         return k;
@@ -246,7 +254,7 @@ static bool keeper_start(struct role_context *c, struct err *err)
         .malformed = {.what = "refused a message"},
         .failed = {.what = "cannot answer a question"},
     };
-    self.keeper = keeper_new(c->config, err);
+    self.keeper = keeper_new(c->config, atomic_load(&c->slot->restarts) > 0, err);
     if (!self.keeper)
         return false;
     list_init(&self.peers);

@@ -13,8 +13,9 @@
 
 struct keeper;
 
-/* Opens all directories (creating those that are missing) and the key. `config` must stay. */
-struct keeper *keeper_new(const struct config *config, struct err *err);
+/* Opens all directories and the key, and makes them where there is no key yet. `patient`: also directories that cannot
+ * be read now. `config` must stay. */
+struct keeper *keeper_new(const struct config *config, bool patient, struct err *err);
 void           keeper_free(struct keeper *k);
 
 enum keeper_verdict {

@@ -31,7 +31,7 @@ static int set_up(void **state)
     snprintf(p->base, sizeof p->base, "%s/tacit-directory-XXXXXX", temporary());
     assert_non_null(mkdtemp(p->base));
     snprintf(p->full, sizeof p->full, "%s/users", p->base);
-    p->d = directory_open(p->spec, p->base, true, &p->err);
+    p->d = directory_open(p->spec, p->base, DIRECTORY_CREATE, &p->err);
     if (!p->d)
         fail_msg("%s", p->err.text);
     arena_init(&p->arena, 4096, 4 << 20);
@@ -168,7 +168,7 @@ static void test_keeps_every_field(void **state)
 
     /* what one process wrote another reads, and after a restart it is still there */
     directory_close(p->d);
-    p->d = directory_open(p->spec, p->base, false, &p->err);
+    p->d = directory_open(p->spec, p->base, 0, &p->err);
     assert_non_null(p->d);
     assert_finds(p, "STAFF.all@EXAMPLE.test", "Staff.All");
 }
@@ -388,7 +388,7 @@ static void test_changes_by_other_processes(void **state)
     for (int w = 0; w < WRITERS; w++) {
         children[w] = fork();
         if (children[w] == 0) {
-            struct directory *d = directory_open(p->spec, p->base, false, NULL);
+            struct directory *d = directory_open(p->spec, p->base, 0, NULL);
             int               bad = !d;
 
             for (int i = 0; i < EACH_WRITES && !bad; i++) {
@@ -443,11 +443,13 @@ static void test_ten_thousand(void **state)
             must(p, directory_add(p->d, &e, &p->err));
         }
     } else {
-        FILE *f = fopen(p->full, "a");
+        FILE           *f = fopen(p->full, "a");
+        struct timespec long_ago[2] = {{.tv_sec = 1700000000}, {.tv_sec = 1700000000}};
 
         for (int i = 0; i < COUNT; i++)
             fprintf(f, "user%d@example.test mailbox\n", i);
         fclose(f);
+        assert_int_equal(utimensat(AT_FDCWD, p->full, long_ago, 0), 0);
     }
     must(p, directory_each(p->d, STR_NONE, note, &all, &p->err));
     assert_int_equal(all.count, COUNT);
@@ -491,7 +493,7 @@ static void test_damage(void **state)
     memset(junk, 0xa5, sizeof junk);
     for (off_t at = 0; at < st.st_size; at += (off_t)sizeof junk)
         overwrite(p->full, at, junk, sizeof junk);
-    p->d = directory_open(p->spec, p->base, true, &p->err);
+    p->d = directory_open(p->spec, p->base, DIRECTORY_CREATE, &p->err);
     assert_null(p->d);
     assert_true(p->err.class == ERR_PERMANENT || p->err.class == ERR_CONFIG);
     assert_non_null(strstr(p->err.text, p->full));
@@ -549,13 +551,13 @@ static void test_specs(void **state)
     char                     path[160];
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_null(directory_open(bad[i], p->base, true, &p->err));
+        assert_null(directory_open(bad[i], p->base, DIRECTORY_CREATE, &p->err));
         assert_int_equal(p->err.class, ERR_CONFIG);
     }
     snprintf(path, sizeof path, "%.*s:missing", is_sqlite(p) ? 6 : 4, p->spec);
-    assert_null(directory_open(path, p->base, false, &p->err));
+    assert_null(directory_open(path, p->base, 0, &p->err));
     snprintf(path, sizeof path, "%.*s:%s/deeper/still/users", is_sqlite(p) ? 6 : 4, p->spec, p->base);
-    struct directory *d = directory_open(path, "/nowhere", true, &p->err);
+    struct directory *d = directory_open(path, "/nowhere", DIRECTORY_CREATE, &p->err);
     if (!d)
         fail_msg("%s", p->err.text);
     directory_close(d);

@@ -56,7 +56,7 @@ static void rewrite_end(FILE *f)
 {
     fclose(f);
     directory_close(directory);
-    directory = directory_open("file:users", base, false, &err);
+    directory = directory_open("file:users", base, 0, &err);
     if (!directory)
         fail_msg("%s", err.text);
 }

@@ -38,7 +38,7 @@ static void open_keeper(const char *disclosure, const char *relay)
     config = config_parse_text(str_from(text), "test.conf", base, &err);
     if (!config)
         fail_msg("%s", err.text);
-    keeper = keeper_new(config, &err);
+    keeper = keeper_new(config, false, &err);
     if (!keeper)
         fail_msg("%s", err.text);
 }
@@ -375,7 +375,7 @@ static void test_an_unreadable_directory(void **state)
     FILE *f = fopen(path, "a");
     fputs("broken line\n", f);
     fclose(f);
-    struct keeper *second = keeper_new(config, &why);
+    struct keeper *second = keeper_new(config, false, &why);
     assert_null(second);
     assert_non_null(strstr(why.text, "users:16"));
     assert_non_null(strstr(why.text, "example.test"));
