@@ -2,6 +2,7 @@
 #   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
 #   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS each
+#   make valgrind unit tests and corpora under memcheck
 #   make install  below PREFIX (/usr/local), configuration in SYSCONFDIR (/etc)
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -54,6 +55,12 @@ lint: all
 	script/deps lint
 	script/lint build
 
+# The setup is there only if valgrind was when the build was set up.
+valgrind: all
+	script/deps valgrind
+	$(MESON) setup --reconfigure build > build/reconfigure.log
+	$(MESON) test -C build --setup valgrind --print-errorlogs
+
 format:
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -64,5 +71,5 @@ install: build/tacit
 clean:
 	rm -rf build build-asan build-fuzz run
 
-.PHONY: all deps run check fuzz soak lint format install clean FORCE
+.PHONY: all deps run check fuzz soak lint valgrind format install clean FORCE
 FORCE:

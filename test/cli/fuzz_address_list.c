@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (address_list_next(&list, &address)) {
         assert(address.data >= last && address.data + address.len <= text + size);
         last = address.data + address.len;
-        assert(++count <= size + 1);
+        count++;
+        assert(count <= size + 1);
     }
     assert(!list.rest.len);
     return 0;

@@ -416,6 +416,11 @@ static void the_acceptor_survives_a_lack_of_descriptors(void **state)
     uint64_t          began;
 
     (void)state;
+    if (getenv("TACIT_MEMCHECK")) { /* which takes a connection and closes it where there is no descriptor for it */
+        io_acceptor_free(a.acceptor);
+        io_loop_free(a.loop);
+        skip();
+    }
     for (int i = 0; i < 4; i++)
         clients[i] = connect_to(&bound);
     probe = dup(0);
