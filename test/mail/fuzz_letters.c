@@ -111,9 +111,12 @@ static void check_letter(struct str text, enum body_type body, size_t answers)
 /* The boundary stands at the start of as many lines as there are parts, and of the one that ends them. */
 static void check_parts(struct str text, bool has_third)
 {
-    struct str boundary = str_skip(text, str_find(text, STR("boundary=\"")) + 10), mark;
-    struct buf start;
+    struct mail_field type;
+    struct str        boundary, mark;
+    struct buf        start;
 
+    must(mail_header_find(text, STR("Content-Type"), &type));
+    boundary = str_skip(type.body, str_find(type.body, STR("boundary=\"")) + 10);
     boundary = str_part(boundary, 0, str_find_byte(boundary, '"'));
     buf_init(&start, 100);
     buf_append_z(&start, "--");
