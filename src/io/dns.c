@@ -1,0 +1,275 @@
+/* dns.c: see dns.h.
+ *
+ * libunbound reports through a descriptor, which the loop watches; its callbacks run in ub_process, on the loop's
+ * thread. Its own patience with silent servers differs from version to version, so each question has a timer of ours.
+ *
+ * Zones that the library answers by itself and that may be real where a resolver is named (.test, the reverse zones of
+ * private networks) are taken from it. c-ares was rejected: it neither caches nor validates. */
+#include "io/dns.h"
+
+#include "base/list.h"
+#include "io/net.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unbound.h>
+
+enum { RECORDS_MAX = 512, TIMEOUT_MS = 30 * 1000, CLASS_IN = 1 };
+static const uint64_t CACHE = 32 << 20;
+static const char     ANCHORS[] = "/usr/share/dns/root.key";
+
+struct io_dns {
+    struct io_loop  *loop;
+    struct ub_ctx   *context;
+    struct io_watch *watch;
+    struct list      questions;
+    uint64_t         timeout_ms;
+};
+
+struct io_dns_question {
+    struct list      link;
+    struct io_dns   *dns;
+    struct io_timer *timer;
+    int              id;
+    bool             unasked; /* the library would not take it; answered in the next round */
+    void (*answered)(const struct dns_answer *answer, void *arg);
+    void *arg;
+};
+
+static void question_free(struct io_dns_question *q)
+{
+    list_remove(&q->link);
+    io_timer_free(q->timer);
+    free(q);
+}
+
+static void answer(struct io_dns_question *q, const struct dns_answer *a)
+{
+    void (*answered)(const struct dns_answer *answer, void *arg) = q->answered;
+    void *arg = q->arg;
+
+    question_free(q);
+    answered(a, arg);
+}
+
+static enum dns_outcome outcome_of(const struct ub_result *r)
+{
+    if (r->bogus)
+        return DNS_BOGUS;
+    if (r->havedata)
+        return DNS_FOUND;
+    if (r->nxdomain)
+        return DNS_NO_NAME;
+    return r->rcode == 0 ? DNS_NO_DATA : DNS_FAILED;
+}
+
+static const char *why_of(const struct ub_result *r)
+{
+    if (r->bogus)
+        return r->why_bogus;
+    return r->rcode == 2   ? "the resolver could not find out (SERVFAIL)"
+           : r->rcode == 5 ? "the resolver refuses to answer us (REFUSED)"
+                           : "the resolver answered with an error";
+}
+
+static bool is_alias(const struct ub_result *r)
+{
+    struct str asked = str_from(r->qname), found = str_from(r->canonname);
+
+    if (str_ends(asked, STR(".")))
+        asked.len--;
+    if (str_ends(found, STR(".")))
+        found.len--;
+    return found.len && !str_eq_nocase(asked, found);
+}
+
+static void resolved(void *arg, int status, struct ub_result *r)
+{
+    struct io_dns_question *q = arg;
+    struct str              records[RECORDS_MAX];
+    struct dns_answer       a = {.outcome = DNS_FAILED, .records = records};
+
+    if (status != 0 || !r) {
+        a.why = ub_strerror(status);
+    } else {
+        a.outcome = outcome_of(r);
+        a.secure = r->secure;
+        a.cname = is_alias(r);
+        a.ttl_s = r->ttl > 0 ? (uint32_t)r->ttl : 0;
+        if (a.outcome == DNS_FAILED || a.outcome == DNS_BOGUS)
+            a.why = why_of(r);
+        else if (a.outcome == DNS_FOUND)
+            for (; r->data[a.count] && a.count < RECORDS_MAX; a.count++)
+                records[a.count] = str_of(r->data[a.count], (size_t)r->len[a.count]);
+    }
+    answer(q, &a);
+    ub_resolve_free(r);
+}
+
+static void stop(struct io_dns_question *q)
+{
+    if (!q->unasked)
+        ub_cancel(q->dns->context, q->id);
+}
+
+static void timed_out(void *arg)
+{
+    struct io_dns_question *q = arg;
+    struct dns_answer a = {.outcome = DNS_FAILED, .why = q->unasked ? "it cannot be asked for" : "no answer in time"};
+
+    stop(q);
+    answer(q, &a);
+}
+
+static void ready(unsigned what, void *arg)
+{
+    struct io_dns *d = arg;
+
+    (void)what;
+    ub_process(d->context);
+}
+
+struct io_dns_question *io_dns_ask(struct io_dns *d, struct str name, enum dns_type type,
+                                   void (*answered)(const struct dns_answer *answer, void *arg), void *arg)
+{
+    struct io_dns_question *q = calloc(1, sizeof *q);
+    char                    text[DNS_NAME_MAX + 1];
+    int                     status = UB_SYNTAX;
+
+    if (!q)
+        return NULL;
+    list_init(&q->link);
+    q->dns = d;
+    q->answered = answered;
+    q->arg = arg;
+    q->timer = io_timer_new(d->loop, timed_out, q);
+    if (!q->timer) {
+        free(q);
+        return NULL;
+    }
+    snprintf(text, sizeof text, "%.*s", STR_ARG(str_part(name, 0, DNS_NAME_MAX)));
+    if (name.len && strlen(text) == name.len)
+        status = ub_resolve_async(d->context, text, (int)type, CLASS_IN, q, resolved, &q->id);
+    if (status == UB_NOMEM) {
+        question_free(q);
+        return NULL;
+    }
+    list_push(&d->questions, &q->link);
+    q->unasked = status != 0;
+    io_timer_start(q->timer, q->unasked ? 0 : d->timeout_ms, 0);
+    return q;
+}
+
+void io_dns_cancel(struct io_dns_question *q)
+{
+    stop(q);
+    question_free(q);
+}
+
+/* ---- the resolver ---- */
+
+static bool set(struct io_dns *d, const char *option, const char *value, struct err *err)
+{
+    int status = ub_ctx_set_option(d->context, option, value);
+
+    return status == 0 || err_set(err, ERR_TEMPORARY, "DNS: %s %s: %s", option, value, ub_strerror(status));
+}
+
+static bool set_sizes(struct io_dns *d, uint64_t cache, struct err *err)
+{
+    char third[24], twice[24];
+
+    snprintf(third, sizeof third, "%llu", (unsigned long long)(cache / 3));
+    snprintf(twice, sizeof twice, "%llu", (unsigned long long)(cache / 3 * 2)); /* records outweigh messages */
+    return set(d, "msg-cache-size:", third, err) && set(d, "rrset-cache-size:", twice, err);
+}
+
+static bool use_server(struct io_dns *d, const char *server, struct err *err)
+{
+    struct io_address addresses[2];
+    size_t            count;
+    char              host[IO_ADDRESS_TEXT], text[IO_ADDRESS_TEXT + 8];
+    int               status;
+
+    if (!io_address_parse(str_from(server), addresses, 2, &count, NULL) || count != 1)
+        return err_set(err, ERR_CONFIG, "dns server \"%s\": not ADDRESS:PORT", server);
+    io_address_host(&addresses[0], host);
+    snprintf(text, sizeof text, "%s@%u", host, io_address_port(&addresses[0]));
+    status = ub_ctx_set_fwd(d->context, text);
+    return status == 0 || err_set(err, ERR_CONFIG, "dns server \"%s\": %s", server, ub_strerror(status));
+}
+
+static bool use_system(struct io_dns *d, struct err *err)
+{
+    int status = ub_ctx_resolvconf(d->context, NULL);
+
+    return status == 0 || err_set(err, ERR_CONFIG, "/etc/resolv.conf: %s; or name a resolver: dns { server = \"…\" }",
+                                  ub_strerror(status));
+}
+
+static bool use_anchors(struct io_dns *d, const char *path, struct err *err)
+{
+    FILE *f = fopen(path, "re");
+    int   status;
+
+    if (!f)
+        return err_set(err, ERR_CONFIG,
+                       "%s: the root's trust anchor cannot be read; install dns-root-data, or set dns { validate = "
+                       "false }",
+                       path);
+    fclose(f);
+    status = ub_ctx_add_ta_file(d->context, path);
+    return status == 0 || err_set(err, ERR_CONFIG, "%s: %s", path, ub_strerror(status));
+}
+
+static bool begin(struct io_dns *d, const struct io_dns_options *o, struct err *err)
+{
+    bool named = o->server && *o->server;
+
+    if (!set_sizes(d, o->cache ? o->cache : CACHE, err) || !set(d, "do-not-query-localhost:", "no", err) ||
+        !set(d, "unblock-lan-zones:", "yes", err) || !set(d, "edns-buffer-size:", "1232", err))
+        return false;
+    if (o->validate ? !use_anchors(d, o->anchors ? o->anchors : ANCHORS, err)
+                    : !set(d, "module-config:", "iterator", err))
+        return false;
+    if (named ? !use_server(d, o->server, err) : !use_system(d, err))
+        return false;
+    if (ub_ctx_async(d->context, 1) != 0 || ub_ctx_zone_remove(d->context, "test.") != 0)
+        return err_set(err, ERR_TEMPORARY, "DNS: the resolver cannot be started");
+    d->watch = io_watch_new(d->loop, ub_fd(d->context), ready, d, err);
+    return d->watch && io_watch_want(d->watch, IO_READABLE, err);
+}
+
+struct io_dns *io_dns_new(struct io_loop *loop, const struct io_dns_options *options, struct err *err)
+{
+    struct io_dns *d = calloc(1, sizeof *d);
+
+    if (!d) {
+        err_set_os(err, ENOMEM, "DNS");
+        return NULL;
+    }
+    d->loop = loop;
+    d->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
+    list_init(&d->questions);
+    d->context = ub_ctx_create();
+    if (!d->context)
+        err_set_os(err, ENOMEM, "DNS");
+    if (d->context && begin(d, options, err))
+        return d;
+    io_dns_free(d);
+    return NULL;
+}
+
+void io_dns_free(struct io_dns *d)
+{
+    struct list *link;
+
+    if (!d)
+        return;
+    while ((link = list_first(&d->questions)))
+        io_dns_cancel(LIST_ITEM(link, struct io_dns_question, link));
+    io_watch_free(d->watch);
+    ub_ctx_delete(d->context);
+    free(d);
+}
