@@ -63,8 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (make(&first, in, &rules)) {
         check(&first, in);
         rules.dot_ends = false;
-        must(make(&again, buf_str(&first.content), &rules));
-        must(str_eq(buf_str(&again.content), buf_str(&first.content)));
+        if (make(&again, buf_str(&first.content), &rules)) /* else its only Resent field is gone, and To has too many */
+            must(str_eq(buf_str(&again.content), buf_str(&first.content)));
         sendmail_message_done(&again);
     }
     sendmail_message_done(&first);
