@@ -1,0 +1,142 @@
+"""The disk fails under a running server: the sender is told to come again, the session goes on, and nothing that was
+refused turns up later. test/spool/test_faults.c does this for every single call; here it is seen from outside."""
+import os
+
+import pytest
+
+from conftest import wait_until
+
+FAULTY = os.environ.get("TACIT_FAULTY", "")
+EXTRA = 'limits { inline_body = "8K" }\nspool { segment = "256K" }\nqueue { local_retry = {"200ms", "200ms", "200ms"} }'
+
+pytestmark = pytest.mark.skipif(not FAULTY, reason="TACIT_FAULTY is not set")
+
+
+class Disk:
+    """What fails from now on: three letters, as faulty_disk.c has them."""
+
+    def __init__(self, path):
+        self.path = path
+        path.write_bytes(b"---\n".ljust(4096))
+        path.chmod(0o644)
+
+    def fail(self, call, how, where):
+        with open(self.path, "r+b") as f:
+            f.write((call + how + where).encode())
+
+    def heal(self):
+        self.fail("-", "-", "-")
+
+
+@pytest.fixture
+def faulty(make_tacit, monkeypatch):
+    t = make_tacit(extra_global="fronts = 1", extra=EXTRA)
+    disk = Disk(t.dir / "faults")
+    monkeypatch.setenv("TACIT_FAULTS", str(disk.path))
+    t.program = FAULTY
+    t.start()
+    t.user("add", "alice@example.test")
+    return t, disk
+
+
+def put(c, subject, large=False):
+    return c.message("s@elsewhere.example", "alice@example.test",
+                     f"Subject: {subject}\r\n\r\n".encode() + b"0123456789abcdef\r\n" * (3000 if large else 10))
+
+
+def subjects(t):
+    return sorted(line.split()[1].decode() for text in t.mail("alice") for line in text.splitlines()
+                  if line.startswith(b"Subject: "))
+
+
+def test_a_front_whose_disk_fails(faulty):
+    """A refused message is answered with 4xx, the same session goes on, and so do others."""
+    t, disk = faulty
+    wanted = []
+    with t.connect() as c, t.connect() as other:
+        c.helo()
+        other.helo()
+        for call, how in [("s", "I"), ("w", "S"), ("w", "Q"), ("w", "I"), ("s", "I")]:
+            name = f"{call}{how}{len(wanted)}"
+            assert put(c, f"before-{name}").startswith("250")
+            disk.fail(call, how, "f")
+            for large in (False, True, False):
+                reply = put(c, f"refused-{name}", large)
+                assert reply[:6] in ("451 4.", "452 4."), f"{name}: {reply}"
+                assert "/" not in reply and "lane" not in reply, reply  # nothing of ours
+            assert put(other, f"refused-{name}")[0] == "4"
+            assert c.cmd("NOOP").startswith("250")
+            disk.heal()
+            assert put(c, f"after-{name}").startswith("250")
+            assert put(other, f"large-{name}", True).startswith("250")
+            wanted += [f"before-{name}", f"after-{name}", f"large-{name}"]
+    wait_until(lambda: subjects(t) == sorted(wanted), 20)
+    t.stop()
+    t.start()  # what was refused does not come back
+    with t.connect() as c:
+        c.helo()
+        assert put(c, "last").startswith("250")
+    wait_until(lambda: subjects(t) == sorted(wanted + ["last"]), 20)
+    assert t.queue() == []
+    assert "messages could not be stored: " in t.log()
+
+
+def test_files_cannot_be_made(faulty):
+    """Neither a body nor a segment."""
+    t, disk = faulty
+    with t.connect() as c:
+        c.helo()
+        for call, how in [("c", "S"), ("c", "Q"), ("c", "I")]:
+            disk.fail(call, how, "f")
+            assert put(c, "refused", large=True)[0] == "4"
+            assert c.cmd("NOOP").startswith("250")
+            disk.heal()
+            assert put(c, f"large-{how}", large=True).startswith("250")
+        # No further segment: what there is room for is taken, the rest is refused, and later taken.
+        disk.fail("c", "S", "f")
+        replies = []
+        while len(replies) < 3000 and not (replies and replies[-1][0] == "4"):
+            replies.append(put(c, f"s{len(replies)}"))
+        assert replies[-1][0] == "4", replies[-1]
+        disk.heal()
+        assert put(c, "healed").startswith("250")
+    taken = [f"s{i}" for i, r in enumerate(replies) if r.startswith("250")]
+    wait_until(lambda: subjects(t) == sorted(["large-S", "large-Q", "large-I", "healed"] + taken), 40)
+
+
+def test_interrupted_and_done_in_part(faulty):
+    """That is no failure, anywhere."""
+    t, disk = faulty
+    sent = []
+    with t.connect() as c:
+        c.helo()
+        for call, how in [("s", "N"), ("w", "N"), ("w", "H"), ("c", "N"), ("r", "N")]:
+            disk.fail(call, how, "a")
+            for i in range(4):
+                sent.append(f"{call}{how}{i}")
+                assert put(c, sent[-1], large=i % 2 == 1).startswith("250")
+            wait_until(lambda: subjects(t) == sorted(sent), 20)
+    disk.heal()
+    assert " error " not in t.log()
+
+
+def test_back_whose_disk_fails(faulty):
+    """Mail is accepted all the same, and delivered once when the disk is whole again."""
+    t, disk = faulty
+    sent = []
+    with t.connect() as c:
+        c.helo()
+        for call, how in [("s", "I"), ("w", "S"), ("c", "I"), ("r", "I")]:
+            seen = len(t.log())
+            disk.fail(call, how, "b")
+            for i in range(4):
+                sent.append(f"{call}{how}{i}")
+                assert put(c, sent[-1], large=i % 2 == 1).startswith("250")
+            wait_until(lambda: "result=deferred" in t.log()[seen:], 20)
+            disk.heal()
+            wait_until(lambda: subjects(t) == sorted(sent), 30)
+            wait_until(lambda: t.queue() == [], 30)
+    t.stop()
+    t.start()
+    assert t.queue() == []
+    assert subjects(t) == sorted(sent)
