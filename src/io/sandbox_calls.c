@@ -134,6 +134,10 @@ static const int forbidden[] = {
     SCMP_SYS(mknodat),
 };
 
+/* clone with any of these is what unshare is; in clone3 they cannot be seen. */
+static const uint64_t namespaces[] = {CLONE_NEWNS,  CLONE_NEWUTS, CLONE_NEWIPC,   CLONE_NEWUSER,
+                                      CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP};
+
 bool sandbox_has_seccomp(void)
 {
     const uint32_t kill_process = SCMP_ACT_KILL_PROCESS;
@@ -210,5 +214,10 @@ bool sandbox_forbid_calls(struct err *err)
         return false;
     for (size_t i = 0; result == 0 && i < sizeof forbidden / sizeof *forbidden; i++)
         result = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, forbidden[i], 0);
+    for (size_t i = 0; result == 0 && i < sizeof namespaces / sizeof *namespaces; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 1,
+                                  SCMP_CMP(CLONE_FLAGS_ARGUMENT, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     return load(filter, result, err);
 }
