@@ -21,11 +21,24 @@ void put_address(struct buf *out, const struct mail_address *a)
     put_u8(out, a->utf8 ? ADDRESS_UTF8 : 0);
 }
 
+/* No address has a control character, quoted or not. */
+static bool has_control(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.data[i] < ' ' || s.data[i] == 127)
+            return true;
+    return false;
+}
+
 void get_address(struct reader *r, struct mail_address *ret_address)
 {
-    ret_address->local = get_str(r);
-    ret_address->domain = get_str(r);
-    ret_address->utf8 = get_var_max(r, ADDRESS_UTF8) != 0;
+    struct mail_address a = {.local = get_str(r), .domain = STR_NONE};
+
+    a.domain = get_str(r);
+    a.utf8 = get_var_max(r, ADDRESS_UTF8) != 0;
+    if (a.local.len > MAIL_LOCAL_MAX || a.domain.len > MAIL_DOMAIN_MAX || has_control(a.local) || has_control(a.domain))
+        r->failed = true;
+    *ret_address = a;
 }
 
 bool record_message_put(const struct message *m, struct buf *out)

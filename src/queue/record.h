@@ -14,7 +14,8 @@ enum record_type {
 };
 enum { RECORD_VERSION = 1 }; /* first octet of every payload */
 
-/* An address as records hold it: local part, domain, 1 octet of flags. */
+/* An address as records hold it: local part, domain, 1 octet of flags. Who wrote it may have fallen into wrong hands: a
+ * reader fails at one that is too long or has a control character, which could begin a line of its own elsewhere. */
 void put_address(struct buf *out, const struct mail_address *a);
 void get_address(struct reader *r, struct mail_address *ret_address);
 

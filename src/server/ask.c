@@ -5,8 +5,8 @@
  *             *target
  *   target  = kind:u8 result:u8 flags:u8 address:address quota:var [ sender:address ]
  *
- * A question may come from a front that fell into wrong hands, so every value is checked against what can be: lengths
- * of addresses, numbers of kinds, and that nothing is left over. Members of a list share its owner; a target that has
+ * A question may come from a front that fell into wrong hands, so every value is checked against what can be: addresses
+ * (get_address), numbers of kinds, and that nothing is left over. Members of a list share its owner; a target that has
  * the sender of the one before it only says so, which keeps the longest answer within a message. */
 #include "server/ask.h"
 
@@ -24,23 +24,6 @@ static uint8_t get_u8_max(struct reader *r, uint8_t max)
         return value;
     r->failed = true;
     return 0;
-}
-
-/* No address has a control character, quoted or not. */
-static bool has_control(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.data[i] < ' ' || s.data[i] == 127)
-            return true;
-    return false;
-}
-
-static void get_checked_address(struct reader *r, struct mail_address *ret_address)
-{
-    get_address(r, ret_address);
-    if (ret_address->local.len > MAIL_LOCAL_MAX || ret_address->domain.len > MAIL_DOMAIN_MAX ||
-        has_control(ret_address->local) || has_control(ret_address->domain))
-        r->failed = true;
 }
 
 static struct str get_text(struct reader *r)
@@ -71,8 +54,8 @@ bool ask_get(struct str message, struct arena *arena, struct ask *ret_ask)
     (void)arena;
     a.kind = (enum ask_kind)get_u8_max(&r, ASK_SIGN);
     a.class = (enum client_class)get_u8_max(&r, CLASS_OURSELVES);
-    get_checked_address(&r, &a.sender);
-    get_checked_address(&r, &a.address);
+    get_address(&r, &a.sender);
+    get_address(&r, &a.address);
     a.text = get_text(&r);
     if (!reader_ended(&r) || a.kind < ASK_RCPT)
         return false;
@@ -106,12 +89,12 @@ static void get_target(struct reader *r, const struct target *before, struct tar
 
     t.result = (enum resolve_result)get_u8_max(r, RESOLVE_FAILED);
     flags = get_u8_max(r, TARGET_FLAGS);
-    get_checked_address(r, &t.address);
+    get_address(r, &t.address);
     t.quota = get_var(r);
     t.hide = flags & TARGET_HIDE;
     t.override_sender = flags & (TARGET_SENDER | TARGET_SAME_SENDER);
     if (flags & TARGET_SENDER)
-        get_checked_address(r, &t.sender_override);
+        get_address(r, &t.sender_override);
     if (flags & TARGET_SAME_SENDER) {
         if (!before || !before->override_sender || (flags & TARGET_SENDER))
             r->failed = true;
@@ -166,9 +149,9 @@ bool answer_get(struct str message, struct arena *arena, struct answer *ret_answ
     a.yes = flags & ANSWER_YES;
     a.has_moved_to = flags & ANSWER_MOVED_TO;
     a.is_list = flags & ANSWER_LIST;
-    get_checked_address(&r, &a.address);
+    get_address(&r, &a.address);
     if (a.has_moved_to)
-        get_checked_address(&r, &a.moved_to);
+        get_address(&r, &a.moved_to);
     a.text = get_text(&r);
     a.resolve = (enum resolve_result)get_u8_max(&r, RESOLVE_FAILED);
     if (!get_targets(&r, arena, &a) || !reader_ended(&r) || a.kind < ASK_RCPT)

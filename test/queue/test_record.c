@@ -164,6 +164,40 @@ static void test_message_count(void **state)
     buf_done(&out);
 }
 
+/* No parser gives such an address, but a front that fell into wrong hands can write one. */
+static void test_message_address(void **state)
+{
+    static const struct mail_address wrong[] = {
+        {STR("a\r\nBcc: b"), STR("example.test"), false},
+        {STR("a"), STR("example.test\n"), false},
+        {STR("a\x7f"), STR("example.test"), false},
+        {STR("12345678901234567890123456789012345678901234567890123456789012345"), STR("example.test"), false},
+    };
+    static char long_domain[MAIL_DOMAIN_MAX + 1];
+
+    (void)state;
+    memset(long_domain, 'd', sizeof long_domain);
+    for (size_t i = 0; i < 2 * (1 + sizeof wrong / sizeof *wrong); i++) {
+        struct recipient    to = recipients[0];
+        struct message      m = message_full(), got;
+        struct mail_address a = {STR("a"), str_of(long_domain, sizeof long_domain), false};
+        struct buf          out;
+        struct arena        arena;
+
+        if (i / 2 < sizeof wrong / sizeof *wrong)
+            a = wrong[i / 2];
+        *(i % 2 ? &to.address : &m.envelope.sender) = a;
+        m.envelope.recipients = &to;
+        m.envelope.recipient_count = 1;
+        buf_init(&out, 1 << 20);
+        arena_init(&arena, 4096, 1 << 20);
+        put_whole(&m, &out);
+        assert_false(record_message_get(buf_str(&out), &arena, &got));
+        arena_done(&arena);
+        buf_done(&out);
+    }
+}
+
 static void test_progress(void **state)
 {
     struct recipient_progress to[] = {
@@ -311,7 +345,7 @@ int main(void)
         cmocka_unit_test(test_message_cut), cmocka_unit_test(test_message_count),
         cmocka_unit_test(test_progress),    cmocka_unit_test(test_expansion),
         cmocka_unit_test(test_small),       cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_schedule),    cmocka_unit_test(test_message_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
