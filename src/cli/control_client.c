@@ -89,8 +89,19 @@ static int connect_to(struct cli *cli, const char *path)
     return -1;
 }
 
-static int converse(struct cli *cli, FILE *file, const char *request, void (*row)(json_t *row, void *arg), void *arg,
-                    json_t **ret_end)
+struct taker { /* of rows, by one of the two */
+    void (*row)(json_t *row, void *arg);
+    void (*line)(struct str line, void *arg);
+    void *arg;
+};
+
+/* Rows of messages begin with their id. */
+static bool is_last(struct str line)
+{
+    return str_starts(line, STR("{\"end\"")) || str_starts(line, STR("{\"error\""));
+}
+
+static int converse(struct cli *cli, FILE *file, const char *request, const struct taker *taker, json_t **ret_end)
 {
     char   *line = NULL;
     size_t  size = 0;
@@ -100,9 +111,15 @@ static int converse(struct cli *cli, FILE *file, const char *request, void (*row
     if (fprintf(file, "%s\n", request) < 0 || fflush(file) != 0)
         return cli_fail(cli, "the server does not take the request: %s", strerror(errno));
     while (status < 0 && (len = getline(&line, &size, file)) > 0) {
-        json_t     *value = json_loadb(line, (size_t)len, 0, NULL);
-        const char *error = json_string_value(json_object_get(value, "error"));
+        json_t     *value;
+        const char *error;
 
+        if (taker->line && !is_last(str_of(line, (size_t)len))) {
+            taker->line(str_of(line, (size_t)len), taker->arg);
+            continue;
+        }
+        value = json_loadb(line, (size_t)len, 0, NULL);
+        error = json_string_value(json_object_get(value, "error"));
         if (!json_is_object(value)) {
             status = cli_fail(cli, "the server's answer makes no sense");
         } else if (error) {
@@ -111,8 +128,8 @@ static int converse(struct cli *cli, FILE *file, const char *request, void (*row
             status = CLI_OK;
             if (ret_end)
                 *ret_end = json_incref(value);
-        } else {
-            row(value, arg);
+        } else if (taker->row) {
+            taker->row(value, taker->arg);
         }
         json_decref(value);
     }
@@ -120,7 +137,7 @@ static int converse(struct cli *cli, FILE *file, const char *request, void (*row
     return status < 0 ? cli_fail(cli, "the server ended before it had answered; try again") : status;
 }
 
-int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg, json_t **ret_end)
+static int call(struct cli *cli, json_t *request, const struct taker *taker, json_t **ret_end)
 {
     const struct config *config = cli_config(cli);
     char                *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
@@ -135,11 +152,21 @@ int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void
         file = fd >= 0 ? fdopen(fd, "r+") : NULL;
     }
     if (file)
-        status = converse(cli, file, text, row, arg, ret_end);
+        status = converse(cli, file, text, taker, ret_end);
     if (file)
         fclose(file);
     else if (fd >= 0)
         close(fd);
     free(text);
     return status;
+}
+
+int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg, json_t **ret_end)
+{
+    return call(cli, request, &(struct taker){.row = row, .arg = arg}, ret_end);
+}
+
+int control_call_lines(struct cli *cli, json_t *request, void (*line)(struct str line, void *arg), void *arg)
+{
+    return call(cli, request, &(struct taker){.line = line, .arg = arg}, NULL);
 }

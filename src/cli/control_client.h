@@ -9,6 +9,8 @@
 /* Sends the request (taken) and calls `row` for each object that comes before the end; a row stays the caller's of
  * `row` only during the call. Prints what is wrong. *ret_end (may be NULL): the last object, to be freed. */
 int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg, json_t **ret_end);
+/* The same for very many rows that are only passed on: `line` gets each as the server wrote it, with its LF. */
+int control_call_lines(struct cli *cli, json_t *request, void (*line)(struct str line, void *arg), void *arg);
 
 /* "3m", "2h", "5d": a duration as tables show it; and a time of day with its date, in local time. */
 void        control_age_text(uint64_t ms, char ret_text[16]);

@@ -6,6 +6,7 @@
 #include "server/config.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define FILTER_OPTIONS                                                                                          \
     {.name = "sender", .value = "ADDRESS", .help = "messages from this return path; \"<>\" for the null one"},  \
@@ -27,6 +28,7 @@ struct output {
     struct cli *cli;
     bool        json;
     uint64_t    count, failed, now_ms;
+    uint64_t    of, told_ms; /* messages that may be meant, of a long command; when progress was shown last */
 };
 
 static bool add_time(struct cli *cli, json_t *request, const char *option, const char *name)
@@ -149,19 +151,20 @@ static void print_row(const struct output *o, const json_t *row)
     print_recipients(row, "    ");
 }
 
+static void print_line(struct str line, void *arg)
+{
+    (void)arg;
+    fwrite(line.data, 1, line.len, stdout);
+}
+
 static void on_list(json_t *row, void *arg)
 {
     struct output *o = arg;
 
-    if (o->json) {
-        print_json(row);
-    } else {
-        if (!o->count)
-            printf("%s%-13s  %5s  %7s  %-9s  %s%s\n", cli_colour(stdout, CLI_DIM), "ID", "AGE", "SIZE", "STATE",
-                   "SENDER", cli_colour(stdout, CLI_PLAIN));
-        print_row(o, row);
-    }
-    o->count++;
+    if (!o->count++)
+        printf("%s%-13s  %5s  %7s  %-9s  %s%s\n", cli_colour(stdout, CLI_DIM), "ID", "AGE", "SIZE", "STATE", "SENDER",
+               cli_colour(stdout, CLI_PLAIN));
+    print_row(o, row);
 }
 
 static int run_list(struct cli *cli)
@@ -172,7 +175,8 @@ static int run_list(struct cli *cli)
 
     if (!request)
         return CLI_USAGE;
-    status = control_call(cli, request, on_list, &o, NULL);
+    status =
+        o.json ? control_call_lines(cli, request, print_line, NULL) : control_call(cli, request, on_list, &o, NULL);
     if (status == CLI_OK && !o.json)
         printf("%llu message%s\n", (unsigned long long)o.count, o.count == 1 ? "" : "s");
     return status;
@@ -263,11 +267,33 @@ static int run_show(struct cli *cli)
     return request ? control_call(cli, request, on_show, &o, NULL) : CLI_USAGE;
 }
 
+enum { PROGRESS_MS = 250 };
+
+/* Of a command for very many messages, for people. */
+static void show_progress(struct output *o, bool last)
+{
+    uint64_t now = io_wall_ms();
+
+    if (!o->of || !isatty(STDERR_FILENO) || (!last && now - o->told_ms < PROGRESS_MS))
+        return;
+    o->told_ms = now;
+    if (last)
+        fprintf(stderr, "\r\033[K");
+    else
+        fprintf(stderr, "\r%llu of at most %llu ", (unsigned long long)(o->count + o->failed),
+                (unsigned long long)o->of);
+}
+
 static void on_done(json_t *row, void *arg)
 {
     struct output *o = arg;
     bool           ok = json_is_true(json_object_get(row, "done"));
 
+    if (json_object_get(row, "of")) {
+        o->of = control_u64(row, "of");
+        return;
+    }
+    show_progress(o, false);
     o->count += ok;
     o->failed += !ok;
     if (o->json)
@@ -299,6 +325,7 @@ static int run_change(struct cli *cli, const char *command, const char *done)
     if (!request)
         return CLI_USAGE;
     status = control_call(cli, request, on_done, &o, NULL);
+    show_progress(&o, true);
     if (status == CLI_OK && !o.json)
         printf("%llu message%s %s\n", (unsigned long long)o.count, o.count == 1 ? "" : "s", done);
     return o.failed ? CLI_FAILED : status;

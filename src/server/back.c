@@ -63,7 +63,7 @@ void back_kick(struct back *b)
 
 void back_drain_check(struct back *b)
 {
-    if (!b->draining || b->attempt_count || b->release || b->index || !back_store_is_idle(b))
+    if (!b->draining || b->attempt_count || b->command_count || b->release || b->index || !back_store_is_idle(b))
         return;
     lane_writer_close(b->writer);
     b->writer = NULL;
@@ -92,7 +92,7 @@ static void unclaimed_limit(struct back *b)
         if (a->command == COMMAND_DISCARD && (m = queue_find(&b->queue, a->id)) && m->unclaimed_count)
             left -= m->size;
     }
-    while (left > max && !b->draining && b->attempt_count < b->config->queue.deliveries &&
+    while (left > max && !b->draining && b->command_count < b->config->queue.deliveries &&
            (m = queue_oldest_unclaimed(&b->queue))) {
         left -= m->size;
         if (!back_command_start(b, m, COMMAND_DISCARD, NULL, discarded, b))

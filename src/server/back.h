@@ -12,7 +12,8 @@
  *   back_conclude.c what became of it: states, records, log lines
  *   back_report.c   failure, delay and success reports
  *   back_digest.c   the postmasters' digests
- *   back_control.c  the control socket; back_list.c: which messages a request means, and how they are shown
+ *   back_control.c  the control socket
+ *   back_list.c     which messages a request means, and how they are shown; back_scan.c: very many of them
  *
  * All of it runs on the loop's thread, but for the functions given to io_work. Where back cannot go on (no memory for
  * the queue, a lane that breaks) it ends: master starts it again, and replay rebuilds the queue from what is durable.
@@ -95,9 +96,9 @@ struct back {
 
     /* back_attempt.c */
     struct list attempts;
-    unsigned    attempt_count, job_count;
+    unsigned    attempt_count, command_count, job_count; /* `attempts` holds both: those of back, and commands */
     struct maildir_earlier *earlier; /* for messages that were replayed; NULL: none was delivered yet */
-    uint64_t    full_until_ms; /* a mailbox's file system had no room: no attempt begins before this (loop's clock) */
+    uint64_t full_until_ms; /* a mailbox's file system had no room: no attempt begins before this (loop's clock) */
 
     /* back_digest.c */
     uint64_t digest_checked_ms, digest_done_ms;
@@ -197,8 +198,10 @@ struct attempt {
     unsigned                  running, unsaved;
     int                       body_fd;
     bool                      loading, ending;
-    bool                      without_body; /* only records are read */
-    bool                      earlier;      /* an earlier attempt delivered it to somebody, maybe under another name */
+    bool                      without_body;     /* only records are read */
+    bool                      without_progress; /* who it is from and to, and not what became of it */
+    struct back_lookups      *lookups;          /* for one of many messages; NULL: its records are read alone */
+    bool                      earlier; /* an earlier attempt delivered it to somebody, maybe under another name */
     uint64_t                  now_ms, began_ms;
     enum back_command         command;
     struct mail_address       command_to; /* COMMAND_RELEASE: deliver there; else null */
@@ -232,6 +235,11 @@ const struct recipient    *attempt_envelope_recipient(const struct attempt *a, s
 /* back_even.c: calls *done later, when a recipient that was not delivered to has cost what a delivery costs; false: it
  * need not, or cannot, and *done is not called. */
 bool back_even_start(struct attempt *a, size_t i, void (*done)(void *arg), void *arg);
+
+struct back_lookups { /* open lanes, of one thread at a time */
+    struct lane_lookup *of[QUEUE_LANES];
+};
+void back_lookups_done(struct back_lookups *l);
 
 /* back_load.c: reads what the spool knows of the message; on a work thread, or at once. */
 void attempt_load(void *attempt);
@@ -268,20 +276,38 @@ struct back_filter {
     bool       by_id;
 };
 /* Strings borrow the request. False: *ret_wrong says what is wrong with it. */
-bool           back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
-void           back_filter_done(struct back_filter *f);
-bool           back_filter_is_empty(const struct back_filter *f);
+bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
+void back_filter_done(struct back_filter *f);
+bool back_filter_is_empty(const struct back_filter *f);
 /* What memory alone can tell; then the rest, with the message read. */
-bool           back_filter_may_match(const struct back_filter *f, const struct queue_message *m);
-bool           back_filter_matches(const struct back_filter *f, struct attempt *a);
-bool           back_filter_needs_message(const struct back_filter *f);
+bool back_filter_may_match(const struct back_filter *f, const struct queue_message *m);
+bool back_filter_matches(const struct back_filter *f, struct attempt *a);
+bool back_filter_needs_message(const struct back_filter *f);
 /* Reads the message at once, into *ret_peek, which back_peek_done ends. False: err. */
-bool           back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek,
-                         struct err *err);
-void           back_peek_done(struct attempt *peek);
-struct json_t *back_row(struct back *b, const struct queue_message *m, struct attempt *peek, bool whole);
+bool back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek,
+               struct err *err);
+/* The same in two steps: after init comes attempt_load, perhaps on another thread. */
+void back_peek_init(struct attempt *ret_peek, struct back *b, const struct queue_message *m, bool with_body);
+void back_peek_done(struct attempt *peek);
+/* Appends a message's line, with the fields that it has in a listing, or all of them. On any thread. */
+void back_row(const struct back *b, const struct queue_message *m, struct attempt *peek, bool whole, struct buf *out);
 struct json_t *back_status(struct back *b);
 struct json_t *back_json_text(struct str text); /* octets that are no UTF-8 become '?' */
+
+/* back_scan.c: very many messages, read on a work thread, some hundreds at a time. */
+enum back_scan_kind { SCAN_MATCHES, SCAN_ROWS, SCAN_WHOLE_ROWS };
+struct back_scan;
+/* The filter is borrowed. NULL: no memory. */
+struct back_scan *back_scan_new(struct back *b, const struct back_filter *filter, enum back_scan_kind kind,
+                                void (*done)(void *arg), void *arg);
+void              back_scan_free(struct back_scan *s); /* not while it runs */
+/* Takes as many ids as a run has room for; returns how many of them it has dealt with, also those whose messages are
+ * gone. 0: none was left. Then `done` will be called: */
+size_t            back_scan_run(struct back_scan *s, const uint64_t *ids, size_t count);
+bool              back_scan_is_running(const struct back_scan *s);
+/* Of the last run: the lines of those that match, and how many, until the next one; or their ids, in order. */
+struct str        back_scan_rows(const struct back_scan *s);
+size_t            back_scan_found(const struct back_scan *s, const uint64_t **ret_ids);
 
 /* back_control.c */
 void back_control_listen(struct back *b, int fd);

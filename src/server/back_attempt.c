@@ -73,6 +73,13 @@ const struct recipient *attempt_envelope_recipient(const struct attempt *a, size
     return &a->message.envelope.recipients[a->to[i].root];
 }
 
+static void attempt_counted(struct attempt *a, bool in)
+{
+    unsigned *count = a->command == COMMAND_ATTEMPT ? &a->back->attempt_count : &a->back->command_count;
+
+    *count = in ? *count + 1 : *count - 1;
+}
+
 void back_attempt_free(struct attempt *a)
 {
     struct back          *b = a->back;
@@ -83,7 +90,7 @@ void back_attempt_free(struct attempt *a)
     if (a->body_fd >= 0)
         close(a->body_fd);
     list_remove(&a->link);
-    b->attempt_count--;
+    attempt_counted(a, false);
     map_done(&a->mailboxes);
     buf_done(&a->record);
     arena_done(&a->arena);
@@ -522,7 +529,7 @@ static void loaded(void *arg)
     attempt_step(a);
 }
 
-static struct attempt *attempt_new(struct back *b, struct queue_message *m)
+static struct attempt *attempt_new(struct back *b, struct queue_message *m, enum back_command command)
 {
     struct attempt *a = calloc(1, sizeof *a);
 
@@ -530,6 +537,7 @@ static struct attempt *attempt_new(struct back *b, struct queue_message *m)
         return NULL;
     a->back = b;
     a->id = m->id;
+    a->command = command;
     a->body_fd = -1;
     a->loading = true;
     a->began_ms = io_loop_now_ms(b->loop);
@@ -537,7 +545,7 @@ static struct attempt *attempt_new(struct back *b, struct queue_message *m)
     buf_init(&a->record, BACK_RECORD_MAX);
     map_init(&a->mailboxes, b->seed);
     list_push(&b->attempts, &a->link);
-    b->attempt_count++;
+    attempt_counted(a, true);
     queue_set_busy(&b->queue, m, true);
     attempt_load_begin(a, m);
     return a;
@@ -547,14 +555,14 @@ static bool attempt_go(struct attempt *a)
 {
     if (io_work(a->back->loop, attempt_load, loaded, a))
         return true;
-    a->back->attempt_count--;
+    attempt_counted(a, false);
     list_remove(&a->link);
     return false;
 }
 
 bool back_attempt_start(struct back *b, struct queue_message *m, struct str payload)
 {
-    struct attempt *a = attempt_new(b, m);
+    struct attempt *a = attempt_new(b, m, COMMAND_ATTEMPT);
 
     if (!a)
         return false;
@@ -568,11 +576,10 @@ bool back_attempt_start(struct back *b, struct queue_message *m, struct str payl
 bool back_command_start(struct back *b, struct queue_message *m, enum back_command command,
                         const struct mail_address *to, void (*done)(void *arg, bool ok, const char *text), void *arg)
 {
-    struct attempt *a = attempt_new(b, m);
+    struct attempt *a = attempt_new(b, m, command);
 
     if (!a)
         return false;
-    a->command = command;
     a->command_done = done;
     a->command_arg = arg;
     if (to && !mail_address_copy(to, &a->arena, &a->command_to))

@@ -5,9 +5,12 @@
  *   C       = "status" / "drain" / "queue.list" / "queue.show" / "queue.hold" / "queue.release" / "queue.retry" /
  *             "queue.remove"
  *
- * One request for each connection. A listing of a large queue goes out in slices, as fast as the reader takes it; a
- * command for many messages handles them one after the other, each durable before it is reported. */
+ * One request for each connection. Nothing that grows with the queue is done in one go on the loop's thread: messages
+ * are gathered in slices and sorted and read on a work thread, and a listing goes out as fast as the reader takes it. A
+ * command for many messages has some hundreds of them under way at a time, so that they share commits; each is durable
+ * before it is reported. Before a long one stands {"of": N}, the number of messages that may be meant. */
 #include "server/back.h"
+#include "server/json_line.h"
 #include "server/log.h"
 
 #include <jansson.h>
@@ -18,33 +21,50 @@
 enum {
     CLIENTS_MAX = 32,
     REQUEST_MAX = 1 << 20,
-    SLICE = 32,              /* messages shown in one turn */
+    GATHER = 16384,          /* messages of the queue looked at in one turn */
+    CHANGES = 256,           /* commands under way for one client */
+    LONG = 1000,             /* messages; for more, their number is said first */
     UNSENT_MAX = 1 << 20,    /* octets, then the reader is waited for */
     REQUEST_WAIT_MS = 10000, /* for the request */
-    BUSY_MS = 25,            /* wait until a message is looked at again */
+    BUSY_MS = 25,            /* wait until messages that were busy are looked at again */
     BUSY_TRIES = 1200,
     DRAIN_MS = 20,
     DRAIN_WAIT_MS = 120000,
 };
 
+struct ids {
+    uint64_t *at;
+    size_t    count, room;
+};
+
 struct client {
     struct list         link;
     struct back        *back;
-    struct io_stream   *stream; /* NULL: gone, but a command still runs for it */
+    struct io_stream   *stream; /* NULL: gone, but something still runs for it */
     struct io_timer    *timer;
-    struct buf          in;
+    struct buf          in, out;
     json_t             *request;
     struct back_filter  filter;
     enum back_command   command;
-    const char         *name;
-    uint64_t           *ids; /* what may match, as it was at the start */
-    size_t              id_count, at;
+    struct ids          ids; /* what may match, as it was at the start, sorted */
+    size_t              next, gathered;
+    struct back_scan   *scan;
+    const uint64_t     *chosen; /* for the command: those that match */
+    size_t              chosen_count;
+    struct ids          busy;  /* to be looked at again */
+    size_t              begun; /* commands under way */
     uint64_t            done_count, until_ms;
     unsigned            tries;
     struct arena        arena;
     struct mail_address to;
     void (*step)(struct client *c);
-    bool running, finished;
+    void (*then)(struct client *c); /* when all is gathered */
+    bool sorting, finished;
+};
+
+struct change {
+    struct client *client;
+    uint64_t       id;
 };
 
 static void client_free(struct client *c)
@@ -53,16 +73,19 @@ static void client_free(struct client *c)
         io_stream_free(c->stream);
         c->stream = NULL;
     }
-    if (c->running)
-        return; /* its command comes back here */
+    if (c->begun || c->sorting || back_scan_is_running(c->scan))
+        return; /* they come back here */
     list_remove(&c->link);
     c->back->client_count--;
     io_timer_free(c->timer);
     buf_done(&c->in);
+    buf_done(&c->out);
     json_decref(c->request);
+    back_scan_free(c->scan);
     back_filter_done(&c->filter);
     arena_done(&c->arena);
-    free(c->ids);
+    free(c->ids.at);
+    free(c->busy.at);
     free(c);
 }
 
@@ -104,7 +127,7 @@ static void wake(void *arg)
 {
     struct client *c = arg;
 
-    if (c->step)
+    if (c->step && !c->sorting)
         c->step(c);
     else if (!c->request)
         end_error(c, "no request came");
@@ -119,121 +142,215 @@ static int by_id(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static bool gather(struct client *c)
+static void add_id(struct ids *ids, uint64_t id)
+{
+    if (ids->count == ids->room) {
+        size_t    room = ids->room ? ids->room * 2 : 64;
+        uint64_t *at = realloc(ids->at, room * sizeof *at);
+
+        if (!at)
+            back_give_up("out of memory", NULL);
+        ids->at = at;
+        ids->room = room;
+    }
+    ids->at[ids->count++] = id;
+}
+
+static void sort(void *arg)
+{
+    struct client *c = arg;
+
+    qsort(c->ids.at, c->ids.count, sizeof *c->ids.at, by_id);
+}
+
+static void sorted(void *arg)
+{
+    struct client *c = arg;
+
+    c->sorting = false;
+    if (!c->stream)
+        client_free(c);
+    else if (c->step)
+        c->step(c);
+}
+
+static void gather_step(struct client *c)
 {
     struct queue         *q = &c->back->queue;
     struct queue_message *m;
+    size_t                turn = GATHER;
 
-    c->ids = malloc((q->messages + 1) * sizeof *c->ids);
-    if (!c->ids)
-        return false;
-    for (size_t at = 0; c->id_count < q->messages && (m = queue_next(q, &at));)
+    for (size_t i = 0; c->filter.by_id && i < c->filter.id_count; i++) /* they are sorted */
+        if ((i == 0 || c->filter.ids[i] != c->filter.ids[i - 1]) && (m = queue_find(q, c->filter.ids[i])) &&
+            back_filter_may_match(&c->filter, m))
+            add_id(&c->ids, m->id);
+    for (m = NULL; !c->filter.by_id && turn && (m = queue_next(q, &c->gathered)); turn--)
         if (back_filter_may_match(&c->filter, m))
-            c->ids[c->id_count++] = m->id;
-    qsort(c->ids, c->id_count, sizeof *c->ids, by_id);
-    return true;
-}
-
-/* Shows or passes over one message. */
-static void show(struct client *c, uint64_t id, bool whole)
-{
-    struct queue_message *m = queue_find(&c->back->queue, id);
-    struct attempt        peek;
-    struct err            err;
-
-    if (!m)
-        return; /* finished meanwhile */
-    if (!back_peek(c->back, m, whole, &peek, &err)) {
-        char text[MESSAGE_ID_TEXT + 1];
-
-        message_id_text(id, text);
-        send_row(
-            c, json_pack("{s:s, s:s, s:s, s:[]}", "id", text, "state", "unreadable", "reason", err.text, "recipients"));
-        c->done_count++;
+            add_id(&c->ids, m->id);
+    if (m && !c->filter.by_id) {
+        io_timer_start(c->timer, 0, 0);
         return;
     }
-    if (back_filter_matches(&c->filter, &peek)) {
-        send_row(c, back_row(c->back, m, &peek, whole));
-        c->done_count++;
-    }
-    back_peek_done(&peek);
+    c->step = c->then;
+    if (c->command != COMMAND_ATTEMPT && c->ids.count >= LONG)
+        send_row(c, json_pack("{s:I}", "of", (json_int_t)c->ids.count));
+    c->sorting = !c->filter.by_id && c->ids.count;
+    if (!c->sorting)
+        c->step(c);
+    else if (!io_work(c->back->loop, sort, sorted, c))
+        back_give_up("out of memory", NULL);
+}
+
+/* The next messages are read, unless a run is under way. False: there are none. */
+static bool scan(struct client *c)
+{
+    size_t taken;
+
+    if (back_scan_is_running(c->scan))
+        return true;
+    taken = back_scan_run(c->scan, c->ids.at + c->next, c->ids.count - c->next);
+    c->next += taken;
+    return taken > 0;
 }
 
 static void list_step(struct client *c)
 {
-    for (int i = 0; i < SLICE && c->at < c->id_count && io_stream_unsent(c->stream) < UNSENT_MAX; i++)
-        show(c, c->ids[c->at++], false);
-    if (c->at == c->id_count)
+    if (io_stream_unsent(c->stream) < UNSENT_MAX && !scan(c)) /* else `drained` wakes us */
         end_ok(c);
-    else if (io_stream_unsent(c->stream) < UNSENT_MAX)
-        io_timer_start(c->timer, 0, 0); /* else `drained` wakes us */
 }
 
 static void show_step(struct client *c)
 {
-    if (!c->id_count) {
+    if (!c->ids.count)
         end_error(c, "no such message in the queue: it was delivered, removed, or never there; see tacit trace");
-        return;
-    }
-    while (c->at < c->id_count)
-        show(c, c->ids[c->at++], true);
-    end_ok(c);
+    else
+        list_step(c);
+}
+
+static void send_out(struct client *c)
+{
+    if (c->out.len && c->stream)
+        io_stream_write(c->stream, buf_str(&c->out));
+    buf_clear(&c->out);
 }
 
 static void commanded(void *arg, bool ok, const char *text)
 {
-    struct client *c = arg;
+    struct change *change = arg;
+    struct client *c = change->client;
     char           id[MESSAGE_ID_TEXT + 1];
 
-    c->running = false;
+    message_id_text(change->id, id);
+    free(change);
+    c->begun--;
     if (!c->stream) {
         client_free(c);
         return;
     }
-    message_id_text(c->ids[c->at++], id);
-    send_row(c, ok ? json_pack("{s:s, s:b}", "id", id, "done", 1) : json_pack("{s:s, s:s}", "id", id, "failed", text));
+    json_line_open(&c->out, NULL, '{');
+    json_line_text(&c->out, "id", str_of(id, MESSAGE_ID_TEXT));
+    if (ok)
+        json_line_true(&c->out, "done");
+    else
+        json_line_text(&c->out, "failed", str_from(text));
+    json_line_close(&c->out, '}');
+    buf_append_byte(&c->out, '\n');
     c->done_count += ok;
-    c->tries = 0;
     io_timer_start(c->timer, 0, 0);
+}
+
+static bool change_begin(struct client *c, uint64_t id)
+{
+    struct queue_message *m = queue_find(&c->back->queue, id);
+    struct change        *change;
+
+    if (!m)
+        return true;
+    if (m->busy) {
+        add_id(&c->busy, id);
+        return true;
+    }
+    change = malloc(sizeof *change);
+    if (!change)
+        return false;
+    *change = (struct change){c, id};
+    queue_delay(&c->back->queue, m, 0);
+    c->begun++;
+    if (back_command_start(c->back, m, c->command, c->to.local.len ? &c->to : NULL, commanded, change))
+        return true;
+    c->begun--;
+    free(change);
+    return false;
+}
+
+/* Those that were busy, once more, as if only they had been meant. */
+static void busy_again(struct client *c)
+{
+    struct ids old = c->ids;
+
+    c->ids = c->busy;
+    c->busy = old;
+    c->busy.count = 0;
+    c->next = 0;
+    io_timer_start(c->timer, BUSY_MS, 0);
 }
 
 static void command_step(struct client *c)
 {
-    for (; c->at < c->id_count; c->at++) {
-        struct queue_message *m = queue_find(&c->back->queue, c->ids[c->at]);
-        struct attempt        peek;
-        bool                  matches;
+    bool needs_message = back_filter_needs_message(&c->filter);
 
-        if (!m)
-            continue;
-        if (m->busy && c->tries++ < BUSY_TRIES) {
-            io_timer_start(c->timer, BUSY_MS, 0);
+    send_out(c);
+    while (c->begun < CHANGES && io_stream_unsent(c->stream) < UNSENT_MAX) {
+        if (c->back->draining) {
+            end_error(c, "the server stops: not all is done");
             return;
         }
-        if (m->busy) {
-            c->tries = 0;
+        if (c->chosen_count) {
+            c->chosen_count--;
+            if (change_begin(c, *c->chosen++))
+                continue;
+            end_error(c, "out of memory");
+            return;
+        }
+        if (needs_message && scan(c))
+            return; /* `scanned` comes back */
+        if (!needs_message && c->next < c->ids.count) {
+            c->chosen = c->ids.at + c->next;
+            c->chosen_count = c->ids.count - c->next;
+            c->next = c->ids.count;
             continue;
         }
-        if (back_filter_needs_message(&c->filter)) {
-            if (!back_peek(c->back, m, false, &peek, NULL))
-                continue;
-            matches = back_filter_matches(&c->filter, &peek);
-            back_peek_done(&peek);
-            if (!matches)
-                continue;
-        }
-        queue_delay(&c->back->queue, m, 0);
-        c->running = true;
-        if (back_command_start(c->back, m, c->command, c->to.local.len ? &c->to : NULL, commanded, c))
+        if (c->begun)
             return;
-        c->running = false;
-        end_error(c, "out of memory");
+        if (c->busy.count && c->tries++ < BUSY_TRIES)
+            busy_again(c);
+        else if (c->filter.by_id && !c->done_count)
+            end_error(c, "no such message in the queue");
+        else
+            end_ok(c);
         return;
     }
-    if (c->filter.by_id && !c->done_count)
-        end_error(c, "no such message in the queue");
-    else
-        end_ok(c);
+}
+
+static void scanned(void *arg)
+{
+    struct client *c = arg;
+    size_t         count;
+
+    if (!c->stream) {
+        client_free(c);
+        return;
+    }
+    if (!c->step)
+        return; /* it was ended meanwhile */
+    count = back_scan_found(c->scan, &c->chosen);
+    if (c->then == command_step) {
+        c->chosen_count = count;
+    } else {
+        io_stream_write(c->stream, back_scan_rows(c->scan));
+        c->done_count += count;
+    }
+    c->step(c);
 }
 
 static void drain_step(struct client *c)
@@ -241,7 +358,7 @@ static void drain_step(struct client *c)
     struct back *b = c->back;
 
     back_kick(b);
-    if (!b->attempt_count && back_store_is_idle(b) && queue_next_due_ms(&b->queue) > io_wall_ms())
+    if (!b->attempt_count && !b->command_count && back_store_is_idle(b) && queue_next_due_ms(&b->queue) > io_wall_ms())
         end_ok(c);
     else if (io_loop_now_ms(b->loop) > c->until_ms)
         end_error(c, "the queue is still at work");
@@ -260,13 +377,19 @@ static void status_step(struct client *c)
 static const struct {
     const char *name;
     void (*step)(struct client *c);
-    enum back_command command;
-    bool              needs_filter;
+    enum back_scan_kind scan;
+    bool                of_messages;
+    enum back_command   command;
+    bool                needs_filter;
 } requests[] = {
-    {"status", status_step, COMMAND_ATTEMPT, false},    {"drain", drain_step, COMMAND_ATTEMPT, false},
-    {"queue.list", list_step, COMMAND_ATTEMPT, false},  {"queue.show", show_step, COMMAND_ATTEMPT, true},
-    {"queue.hold", command_step, COMMAND_HOLD, true},   {"queue.release", command_step, COMMAND_RELEASE, true},
-    {"queue.retry", command_step, COMMAND_RETRY, true}, {"queue.remove", command_step, COMMAND_REMOVE, true},
+    {"status", status_step, SCAN_MATCHES, false, COMMAND_ATTEMPT, false},
+    {"drain", drain_step, SCAN_MATCHES, false, COMMAND_ATTEMPT, false},
+    {"queue.list", list_step, SCAN_ROWS, true, COMMAND_ATTEMPT, false},
+    {"queue.show", show_step, SCAN_WHOLE_ROWS, true, COMMAND_ATTEMPT, true},
+    {"queue.hold", command_step, SCAN_MATCHES, true, COMMAND_HOLD, true},
+    {"queue.release", command_step, SCAN_MATCHES, true, COMMAND_RELEASE, true},
+    {"queue.retry", command_step, SCAN_MATCHES, true, COMMAND_RETRY, true},
+    {"queue.remove", command_step, SCAN_MATCHES, true, COMMAND_REMOVE, true},
 };
 
 static bool get_to(struct client *c, char ret_wrong[128])
@@ -313,9 +436,12 @@ static void request(struct client *c, struct str line)
             log_end();
         }
         c->command = requests[i].command;
-        c->step = requests[i].step;
+        c->then = requests[i].step;
+        c->step = requests[i].of_messages ? gather_step : c->then;
         c->until_ms = io_loop_now_ms(c->back->loop) + DRAIN_WAIT_MS;
-        if (!gather(c))
+        if (requests[i].of_messages)
+            c->scan = back_scan_new(c->back, &c->filter, requests[i].scan, scanned, c);
+        if (requests[i].of_messages && !c->scan)
             end_error(c, "out of memory");
         else
             c->step(c);
@@ -353,7 +479,7 @@ static void on_drained(void *arg)
 {
     struct client *c = arg;
 
-    if (c->step == list_step)
+    if (c->step && c->step == c->then)
         io_timer_start(c->timer, 0, 0);
 }
 
@@ -380,6 +506,7 @@ static void accepted(int fd, const struct io_address *peer, void *arg)
         return;
     }
     buf_init(&c->in, REQUEST_MAX);
+    buf_init(&c->out, UNSENT_MAX);
     arena_init(&c->arena, 1024, 64 << 10);
     list_push(&b->clients, &c->link);
     b->client_count++;

@@ -2,6 +2,7 @@
  * memory knows ids, times and states, nothing else. */
 #include "mail/header.h"
 #include "server/back.h"
+#include "server/json_line.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -175,20 +176,23 @@ bool back_filter_matches(const struct back_filter *f, struct attempt *a)
 
 /* ---- reading ---- */
 
+void back_peek_init(struct attempt *ret_peek, struct back *b, const struct queue_message *m, bool with_body)
+{
+    *ret_peek = (struct attempt){.back = b, .id = m->id, .body_fd = -1, .without_body = !with_body};
+    arena_init(&ret_peek->arena, 8 << 10, PEEK_MEMORY);
+    buf_init(&ret_peek->record, BACK_RECORD_MAX);
+    attempt_load_begin(ret_peek, m);
+}
+
 bool back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek, struct err *err)
 {
-    struct attempt *a = ret_peek;
-
-    *a = (struct attempt){.back = b, .id = m->id, .body_fd = -1, .without_body = !with_body};
-    arena_init(&a->arena, 8 << 10, PEEK_MEMORY);
-    buf_init(&a->record, BACK_RECORD_MAX);
-    attempt_load_begin(a, m);
-    attempt_load(a);
-    if (a->load_ok)
+    back_peek_init(ret_peek, b, m, with_body);
+    attempt_load(ret_peek);
+    if (ret_peek->load_ok)
         return true;
     if (err)
-        *err = a->load_err;
-    back_peek_done(a);
+        *err = ret_peek->load_err;
+    back_peek_done(ret_peek);
     return false;
 }
 
@@ -202,43 +206,32 @@ void back_peek_done(struct attempt *peek)
 
 /* ---- rows ---- */
 
-static void set(json_t *row, const char *name, json_t *value) { json_object_set_new(row, name, value); }
-
-static void set_u64(json_t *row, const char *name, uint64_t value)
+static void put_recipients(struct attempt *a, bool whole, struct buf *out)
 {
-    json_object_set_new(row, name, json_integer((json_int_t)value));
-}
+    size_t shown = 0;
 
-static void set_text(json_t *row, const char *name, struct str value)
-{
-    json_object_set_new(row, name, back_json_text(value));
-}
-
-static json_t *recipients_of(struct attempt *a, bool whole)
-{
-    json_t *list = json_array();
-
+    json_line_open(out, "recipients", '[');
     for (size_t i = 0; i < a->count; i++) {
         const struct attempt_recipient *to = &a->to[i];
-        json_t                         *row;
 
-        if (!whole && (recipient_state_is_final(to->state) || json_array_size(list) == SHOWN_RECIPIENTS))
+        if (!whole && (recipient_state_is_final(to->state) || shown == SHOWN_RECIPIENTS))
             continue;
-        row = json_object();
-        set_text(row, "address", attempt_address(a, &to->address));
-        set(row, "state", json_string(recipient_state_name(to->state)));
+        shown++;
+        json_line_open(out, NULL, '{');
+        json_line_text(out, "address", attempt_address(a, &to->address));
+        json_line_text(out, "state", str_from(recipient_state_name(to->state)));
         if (to->root != i)
-            set_text(row, "original", attempt_address(a, &a->to[to->root].address));
+            json_line_text(out, "original", attempt_address(a, &a->to[to->root].address));
         if (to->status.len)
-            set_text(row, "status", to->status);
+            json_line_text(out, "status", to->status);
         if (to->reason.len)
-            set_text(row, "reason", to->reason);
-        json_array_append_new(list, row);
+            json_line_text(out, "reason", to->reason);
+        json_line_close(out, '}');
     }
-    return list;
+    json_line_close(out, ']');
 }
 
-static void set_headers(json_t *row, struct attempt *a)
+static void put_headers(struct attempt *a, struct buf *out)
 {
     struct str content = a->message.content;
     char      *head;
@@ -249,47 +242,52 @@ static void set_headers(json_t *row, struct attempt *a)
         len = head && a->body_fd >= 0 ? pread(a->body_fd, head, HEADERS_MAX, 0) : -1;
         content = len > 0 ? str_of(head, (size_t)len) : STR_NONE;
     }
-    set_text(row, "headers", str_part(content, 0, mail_header_len(str_part(content, 0, HEADERS_MAX))));
+    json_line_text(out, "headers", str_part(content, 0, mail_header_len(str_part(content, 0, HEADERS_MAX))));
 }
 
-struct json_t *back_row(struct back *b, const struct queue_message *m, struct attempt *a, bool whole)
+static void put_id(struct buf *out, const char *key, uint64_t id)
+{
+    char text[MESSAGE_ID_TEXT + 1];
+
+    message_id_text(id, text);
+    json_line_text(out, key, str_of(text, MESSAGE_ID_TEXT));
+}
+
+void back_row(const struct back *b, const struct queue_message *m, struct attempt *a, bool whole, struct buf *out)
 {
     const struct envelope *e = &a->message.envelope;
-    json_t                *row = json_object();
-    char                   id[MESSAGE_ID_TEXT + 1];
     uint64_t               keep = m->pending || m->waiting ? b->queue.times.expire : b->queue.times.unclaimed_keep;
 
-    message_id_text(m->id, id);
-    set(row, "id", json_string(id));
-    set(row, "state", json_string(state_of(m)));
-    set_u64(row, "received_ms", a->message.received_ms);
-    set_u64(row, "size", m->size);
-    set_text(row, "sender", attempt_address(a, &e->sender));
-    set(row, "class", json_string(client_class_name(e->origin.class)));
-    set_text(row, "client", e->origin.client);
-    set_u64(row, "attempts", m->attempts);
+    json_line_open(out, NULL, '{');
+    put_id(out, "id", m->id);
+    json_line_text(out, "state", str_from(state_of(m)));
+    json_line_u64(out, "received_ms", a->message.received_ms);
+    json_line_u64(out, "size", m->size);
+    json_line_text(out, "sender", attempt_address(a, &e->sender));
+    json_line_text(out, "class", str_from(client_class_name(e->origin.class)));
+    json_line_text(out, "client", e->origin.client);
+    json_line_u64(out, "attempts", m->attempts);
     if (m->pending && !(m->flags & PROGRESS_HELD) && !m->busy)
-        set_u64(row, "next_ms", m->next_ms);
-    set_u64(row, "expires_ms", m->since_ms + keep);
-    set_u64(row, "recipient_count", a->count);
-    set(row, "recipients", recipients_of(a, whole));
-    if (!whole)
-        return row;
-    set_text(row, "session", e->origin.session);
-    set_text(row, "helo", e->origin.helo);
-    set_text(row, "protocol", e->origin.protocol);
-    if (e->origin.user.len)
-        set_text(row, "user", e->origin.user);
-    if (e->envid.len)
-        set_text(row, "envid", e->envid);
-    if (a->progress.last_ms)
-        set_u64(row, "last_ms", a->progress.last_ms);
-    if (a->message.cause) {
-        message_id_text(a->message.cause, id);
-        set(row, "about", json_string(id));
+        json_line_u64(out, "next_ms", m->next_ms);
+    json_line_u64(out, "expires_ms", m->since_ms + keep);
+    json_line_u64(out, "recipient_count", a->count);
+    put_recipients(a, whole, out);
+    if (whole) {
+        json_line_text(out, "session", e->origin.session);
+        json_line_text(out, "helo", e->origin.helo);
+        json_line_text(out, "protocol", e->origin.protocol);
+        if (e->origin.user.len)
+            json_line_text(out, "user", e->origin.user);
+        if (e->envid.len)
+            json_line_text(out, "envid", e->envid);
+        if (a->progress.last_ms)
+            json_line_u64(out, "last_ms", a->progress.last_ms);
+        if (a->message.cause)
+            put_id(out, "about", a->message.cause);
+        put_headers(a, out);
     }
-    set_headers(row, a);
-    return row;
+    json_line_close(out, '}');
+    buf_append_byte(out, '\n');
 }
 
 /* ---- status ---- */
@@ -299,6 +297,13 @@ static const char *const counter_names[] = {
 #include "server/counters.def"
 #undef COUNTER
 };
+
+static void set(json_t *row, const char *name, json_t *value) { json_object_set_new(row, name, value); }
+
+static void set_u64(json_t *row, const char *name, uint64_t value)
+{
+    json_object_set_new(row, name, json_integer((json_int_t)value));
+}
 
 static json_t *process_of(const struct counter_slot *slot, uint64_t now_ms)
 {
@@ -341,7 +346,7 @@ struct json_t *back_status(struct back *b)
             set_u64(replies, name, sums[code]);
         }
     set(status, "version", json_string(TACIT_VERSION));
-    set_text(status, "hostname", str_from(b->config->hostname));
+    set(status, "hostname", back_json_text(str_from(b->config->hostname)));
     set_u64(status, "uptime_ms", now > all->started_ms ? now - all->started_ms : 0);
     set_u64(status, "generation", all->generation);
     if (b->config->queue.paused)

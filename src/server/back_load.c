@@ -40,6 +40,32 @@ static bool damaged(struct attempt *a)
     return err_set(&a->load_err, ERR_PERMANENT, "its records do not fit together");
 }
 
+void back_lookups_done(struct back_lookups *l)
+{
+    for (size_t lane = 0; lane < QUEUE_LANES; lane++)
+        lane_lookup_close(l->of[lane]);
+    *l = (struct back_lookups){0};
+}
+
+/* The payload is valid until the next call with the same lane, or with this buffer. */
+static bool record_read(struct attempt *a, const char *dir, struct queue_place place, enum record_type type,
+                        struct buf *buffer, struct str *ret_payload)
+{
+    struct lane_lookup **l = a->lookups ? &a->lookups->of[place.lane] : NULL;
+    struct lane_record   r;
+
+    if (!l)
+        return back_record_read(dir, place, type, buffer, ret_payload, &a->load_err);
+    if (!*l && !(*l = lane_lookup_open(dir, &a->load_err)))
+        return false;
+    if (!lane_lookup_read(*l, (struct lane_place){place.seq, place.offset}, &r, &a->load_err))
+        return false;
+    if (r.type != type)
+        return damaged(a);
+    *ret_payload = r.payload;
+    return true;
+}
+
 static bool load_message(struct attempt *a)
 {
     struct str payload;
@@ -49,7 +75,7 @@ static bool load_message(struct attempt *a)
         bool       ok;
 
         buf_init(&buffer, BACK_RECORD_MAX + 4096);
-        ok = back_record_read(a->home_dir, a->home, RECORD_MESSAGE, &buffer, &payload, &a->load_err) &&
+        ok = record_read(a, a->home_dir, a->home, RECORD_MESSAGE, &buffer, &payload) &&
              (buf_append(&a->record, payload) || no_memory(a));
         buf_done(&buffer);
         if (!ok)
@@ -74,7 +100,7 @@ static bool load_expansion(struct attempt *a, const struct queue_expansion *at, 
     struct expansion e;
     struct str       payload;
 
-    if (!back_record_read(a->lane0_dir, at->place, RECORD_EXPANSION, buffer, &payload, &a->load_err))
+    if (!record_read(a, a->lane0_dir, at->place, RECORD_EXPANSION, buffer, &payload))
         return false;
     payload = arena_str(&a->arena, payload);
     if (!payload.data)
@@ -97,9 +123,9 @@ static bool load_progress(struct attempt *a, struct buf *buffer)
 {
     struct str payload;
 
-    if (!a->progress_place.seq)
+    if (!a->progress_place.seq || a->without_progress)
         return true;
-    if (!back_record_read(a->lane0_dir, a->progress_place, RECORD_PROGRESS, buffer, &payload, &a->load_err))
+    if (!record_read(a, a->lane0_dir, a->progress_place, RECORD_PROGRESS, buffer, &payload))
         return false;
     payload = arena_str(&a->arena, payload);
     if (!payload.data)

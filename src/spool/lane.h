@@ -139,6 +139,14 @@ enum lane_read lane_read_next(struct lane_reader *r, const struct lane_place *un
 bool lane_read_at(const char *dir, struct lane_place place, struct buf *buffer, struct lane_record *ret_record,
                   struct err *err);
 
+/* The same for whoever reads many: keeps the directory and one segment open, and reads ahead where places follow each
+ * other. One thread at a time. A segment that is released meanwhile is noticed as it is by lane_read_at. */
+struct lane_lookup;
+struct lane_lookup *lane_lookup_open(const char *dir, struct err *err);
+void                lane_lookup_close(struct lane_lookup *l);
+/* The payload is valid until the next call. */
+bool lane_lookup_read(struct lane_lookup *l, struct lane_place place, struct lane_record *ret_record, struct err *err);
+
 /* ---- release: by whoever knows that nothing in a segment is alive any more (back) ---- */
 
 /* The segment becomes a spare (at most two wait in a lane) or is unlinked, durably. Never call it on the newest segment
