@@ -3,6 +3,7 @@
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
 #   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS each
 #   make valgrind unit tests and corpora under memcheck
+#   make bench    the same mail through tacit, Postfix, Exim and OpenSMTPD: doc/performance.md
 #   make install  below PREFIX (/usr/local), configuration in SYSCONFDIR (/etc)
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -51,6 +52,11 @@ fuzz:
 soak: all
 	TACIT=$(CURDIR)/build/tacit SOAK_SECONDS=$(SOAK_SECONDS) /usr/bin/python3 test/live/soak.py
 
+# BENCH=full: longer runs and larger queues; BENCH_ROUNDS, BENCH_DIR and more: bench/bench.py.
+bench: all
+	script/deps check bench
+	script/bench
+
 lint: all
 	script/deps lint
 	script/lint build
@@ -71,5 +77,5 @@ install: build/tacit
 clean:
 	rm -rf build build-asan build-fuzz run
 
-.PHONY: all deps run check fuzz soak lint valgrind format install clean FORCE
+.PHONY: all deps run check fuzz soak lint valgrind format bench install clean FORCE
 FORCE:

@@ -58,7 +58,7 @@ static struct {
     uint64_t started, tags, accepted, refused, broken, latencies, connects;
 } done;
 static struct list    ready = {NULL, &ready.first}, broken = {NULL, &broken.first};
-static unsigned       connected;
+static unsigned       connected, unasked; /* connections; those of them that have had no message yet */
 static uint32_t      *latency_us;
 static struct session sessions[LOAD_SESSIONS_MAX];
 static char          *body; /* dot-free lines with CRLF, ends in CRLF.CRLF */
@@ -139,6 +139,7 @@ static void session_connect(struct session *s)
         return;
     }
     connected++;
+    unasked++;
     watch(s, EPOLLIN, EPOLL_CTL_ADD);
 }
 
@@ -153,6 +154,7 @@ static void session_end(struct session *s, bool failed)
         done.started -= (s->step > STEP_EHLO && s->step < STEP_QUIT) + (s->ahead == AHEAD_MESSAGE ? 1U : 0U);
     close(s->fd);
     connected--;
+    unasked -= s->sent_here == 0 && s->step != STEP_QUIT;
     session_over(s, failed);
 }
 
@@ -213,10 +215,13 @@ static bool message_take(struct session *s, struct message *ret_message)
 
 static void transaction_begin(struct session *s)
 {
+    unasked -= s->sent_here == 0;
     if (!message_take(s, &s->message)) {
         s->step = STEP_QUIT;
         s->expected = 1;
         session_write(s, quit, sizeof quit - 1);
+        if (load_options.quit)
+            session_end(s, false);
         return;
     }
     s->step = STEP_MAIL;
@@ -298,6 +303,8 @@ static void message_over(struct session *s, bool positive)
     s->step = ahead == AHEAD_QUIT ? STEP_QUIT : STEP_MAIL;
     s->expected = ahead == AHEAD_QUIT ? 1 : load_options.recipients + 2;
     s->message = s->next;
+    if (ahead == AHEAD_QUIT && load_options.quit)
+        session_end(s, false);
 }
 
 /* One whole reply has arrived. */
@@ -407,12 +414,12 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Connects who may: a session without a message to send is left out. */
+/* Connects who may, as long as there are more messages than connections to take them. */
 static void sessions_connect(void)
 {
-    while (ready.first && done.started < load_options.messages)
+    while (ready.first && done.started + unasked < load_options.messages && unasked < load_options.connecting)
         session_connect(list_take(&ready));
-    while (broken.first && done.started < load_options.messages && broken.first->retry_ns <= now_ns())
+    while (broken.first && done.started + unasked < load_options.messages && broken.first->retry_ns <= now_ns())
         session_connect(list_take(&broken));
 }
 
@@ -424,7 +431,9 @@ static void run(uint64_t deadline)
         int n;
 
         sessions_connect();
-        if ((connected == 0 && (!broken.first || done.started >= load_options.messages)) || now_ns() >= deadline)
+        if (connected == unasked && done.accepted + done.refused >= load_options.messages)
+            return;
+        if ((connected == 0 && !broken.first) || now_ns() >= deadline)
             return;
         n = epoll_wait(epoll_fd, events, 256, 10);
         for (int i = 0; i < n; i++) {

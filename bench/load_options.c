@@ -6,6 +6,7 @@
 #include <string.h>
 
 struct load_options load_options = {.sessions = 20,
+                                    .connecting = LOAD_SESSIONS_MAX,
                                     .recipients = 1,
                                     .per_connection = 1,
                                     .messages = 1000,
@@ -42,7 +43,8 @@ static void usage(void)
           "  -k N   messages on a connection (1)   -l N   octets of a message (4096)\n"
           "  -r N   recipients of a message (1)    -p     pipeline MAIL, RCPT and DATA\n"
           "  -f A   sender                         -t A   recipient; '#' in it becomes a number\n"
-          "  -n N   of N numbers (100000)\n"
+          "  -n N   of N numbers (100000)            -q     close after QUIT without waiting for its answer\n"
+          "  -c N   connections that wait for their greeting at once (all)\n"
           "  -R     connect again when a connection breaks, and send its message again\n"
           "  -T N   end after N seconds (60)       -L F   write the tag of each accepted message to file F\n",
           stderr);
@@ -51,7 +53,7 @@ static void usage(void)
 
 void load_options_read(int argc, char **argv)
 {
-    for (int c; (c = getopt(argc, argv, "s:m:k:l:r:pf:t:n:RT:L:h")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "s:m:k:l:r:c:pqf:t:n:RT:L:h")) != -1;) {
         switch (c) {
         case 's':
             load_options.sessions = (unsigned)atoi(optarg);
@@ -70,6 +72,12 @@ void load_options_read(int argc, char **argv)
             break;
         case 'p':
             load_options.pipeline = true;
+            break;
+        case 'c':
+            load_options.connecting = (unsigned)atoi(optarg);
+            break;
+        case 'q':
+            load_options.quit = true;
             break;
         case 'f':
             load_options.from = optarg;
@@ -97,7 +105,7 @@ void load_options_read(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || load_options.sessions < 1 || load_options.sessions > LOAD_SESSIONS_MAX ||
-        load_options.recipients < 1 || load_options.range < 1 ||
+        load_options.recipients < 1 || load_options.connecting < 1 || load_options.range < 1 ||
         (load_options.recipients > 1 && !load_options.pipeline))
         usage();
     parse_address(argv[optind]);

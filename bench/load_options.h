@@ -13,10 +13,12 @@ struct load_options {
     struct sockaddr_storage address;
     socklen_t               address_len;
     unsigned                sessions, recipients, per_connection;
+    unsigned                connecting; /* connections that may wait for their greeting at once */
     uint64_t                messages, seconds;
     uint64_t                range; /* numbers that '#' in `to` becomes */
     size_t                  size;
     bool                    pipeline, reconnect;
+    bool                    quit; /* after QUIT, do not wait for its answer */
     const char             *from, *to;
     FILE                   *ledger; /* NULL: none */
 };

@@ -59,9 +59,9 @@ class Postfix:
                                         f"tacitpf:x:{uid}:\ntacitpd:x:{uid + 1}:\n")
         os.chown(data, uid, uid)
         for parent in [self.dir, *self.dir.parents]:
-            if parent == Path("/tmp") or parent == Path("/"):
-                break
-            parent.chmod(0o755)
+            mode = parent.stat().st_mode & 0o7777
+            if mode & 0o055 != 0o055:
+                parent.chmod(mode | 0o055)
         (conf / "main.cf").write_text(f"""
 compatibility_level = 3.6
 mail_owner = tacitpf
