@@ -114,12 +114,14 @@ static int open_dir(const char *path)
 
 static bool sync_dir(const char *path, struct err *err)
 {
-    int  fd = open_dir(path);
+    int  fd = open_dir(path), why;
     bool ok = fd >= 0 && spool_sync(fd) == 0;
 
+    why = errno;
     if (!ok)
-        err_set_os(err, errno, "directory %s", path);
+        err_set_os(err, why, "directory %s", path);
     spool_close(fd);
+    errno = why; /* for whoever knows better */
     return ok;
 }
 
@@ -128,44 +130,54 @@ static bool make_dir(const char *path)
     return SPOOL_UNINTERRUPTED(spool_sys->mkdirat(AT_FDCWD, path, 0700)) == 0 || errno == EEXIST;
 }
 
-/* Makes the directory and those above it; each name is made durable in its parent, also one that is there already: who
- * made it may have ended before it was durable. */
 static bool make_dirs(const char *path, struct err *err)
 {
     char  parent[PATH_MAX];
-    int   len = snprintf(parent, sizeof parent, "%s", path);
     char *slash;
 
-    if (len < 0 || len >= PATH_MAX)
-        return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", path);
+    if (make_dir(path))
+        return true;
+    snprintf(parent, sizeof parent, "%s", path);
     slash = strrchr(parent, '/');
-    if (slash)
-        *slash = 0;
-    if (!make_dir(path)) {
-        if (errno != ENOENT || !slash || slash == parent)
-            return err_set_os(err, errno, "making directory %s", path);
-        if (!make_dirs(parent, err))
-            return false;
-        if (!make_dir(path))
-            return err_set_os(err, errno, "making directory %s", path);
-    }
-    return sync_dir(slash == parent ? "/" : slash ? parent : ".", err);
+    if (errno != ENOENT || !slash || slash == parent)
+        return err_set_os(err, errno, "making directory %s", path);
+    *slash = 0;
+    return make_dirs(parent, err) && (make_dir(path) || err_set_os(err, errno, "making directory %s", path));
 }
 
+/* Makes each name on the way to the directory durable in its parent, also those that were there: whoever made them may
+ * have ended before they were. What lies above what we may open is others' care. */
+static bool sync_way(const char *path, struct err *err)
+{
+    char  above[PATH_MAX];
+    char *slash;
+
+    snprintf(above, sizeof above, "%s", path);
+    while ((slash = strrchr(above, '/'))) {
+        slash[slash == above] = 0;
+        if (!sync_dir(above, err))
+            return errno == EACCES || errno == EPERM;
+        if (slash == above)
+            return true;
+    }
+    return sync_dir(".", err);
+}
+
+/* tmp/ comes last and when all else is durable: a delivery begins there, so where it is, nothing has to be made. */
 static bool make_maildir(const char *path, struct err *err)
 {
-    static const char *const parts[] = {"tmp", "new", "cur"};
+    char part[PATH_MAX];
 
-    if (!make_dirs(path, err))
+    if (strlen(path) + sizeof "/new" > sizeof part)
+        return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", path);
+    if (!make_dirs(path, err) || !sync_way(path, err))
         return false;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        char at[PATH_MAX];
-        int  len = snprintf(at, sizeof at, "%s/%s", path, parts[i]);
-
-        if (len < 0 || len >= PATH_MAX)
-            return err_set_os(err, ENAMETOOLONG, "mailbox %.200s", path);
-        if (!make_dirs(at, err))
+    for (const char *const *name = (const char *const[]){"new", "cur", "tmp", NULL}; *name; name++) {
+        if (strcmp(*name, "tmp") == 0 && !sync_dir(path, err))
             return false;
+        snprintf(part, sizeof part, "%s/%s", path, *name);
+        if (!make_dir(part))
+            return err_set_os(err, errno, "making directory %s", part);
     }
     return true;
 }

@@ -100,15 +100,12 @@ static void dir_made(const char *path, int parent)
         dir_made(body, at);
 }
 
-static int dir_of(int fd)
+static int dir_at(const char *path)
 {
-    char  path[NAME_SIZE], parent[NAME_SIZE];
+    char  parent[NAME_SIZE];
     char *slash;
-    int   at;
+    int   at = dir_known(path);
 
-    if (!path_of(fd, path))
-        return -1;
-    at = dir_known(path);
     if (at >= 0)
         return at;
     snprintf(parent, sizeof parent, "%s", path);
@@ -119,6 +116,34 @@ static int dir_of(int fd)
     return dir_known(path);
 }
 
+static int dir_of(int fd)
+{
+    char path[NAME_SIZE];
+
+    return path_of(fd, path) ? dir_at(path) : -1;
+}
+
+/* The directory that a name is in, and the name's path below the root. */
+static int dir_of_name(int dirfd, const char *name, char out[NAME_SIZE])
+{
+    size_t len = strlen(power_root);
+    char   dir[NAME_SIZE];
+    char  *slash;
+
+    if (dirfd != AT_FDCWD) {
+        int at = dir_of(dirfd);
+
+        join(out, log_now->dirs[at], name);
+        return at;
+    }
+    assert_true(strncmp(name, power_root, len) == 0 && name[len] == '/');
+    join(out, "", name + len + 1);
+    memcpy(dir, out, sizeof dir);
+    slash = strrchr(dir, '/');
+    *(slash ? slash : dir) = '\0';
+    return dir_at(dir);
+}
+
 static int file_add(ino_t inode)
 {
     assert_true(log_now->files < FILES_MAX);
@@ -126,16 +151,21 @@ static int file_add(ino_t inode)
     return log_now->files++;
 }
 
+static int file_by(ino_t inode)
+{
+    for (int i = log_now->files; i-- > 0;) /* an inode number may be used again: the newest counts */
+        if (log_now->inodes[i] == inode)
+            return i;
+    fail_msg("a file that nobody made");
+    return -1;
+}
+
 static int file_of(int fd)
 {
     struct stat st;
 
     assert_int_equal(fstat(fd, &st), 0);
-    for (int i = log_now->files; i-- > 0;) /* an inode number may be used again: the newest counts */
-        if (log_now->inodes[i] == st.st_ino)
-            return i;
-    fail_msg("a file that nobody made");
-    return -1;
+    return file_by(st.st_ino);
 }
 
 /* Before each change: whether the process still lives. */
@@ -163,13 +193,14 @@ static int r_openat(int dirfd, const char *name, int flags, mode_t mode)
         return -1;
     fd = openat(dirfd, name, flags, mode);
     if (fd >= 0) {
-        int        dir = dir_of(dirfd);
+        char       path[NAME_SIZE];
+        int        dir = dir_of_name(dirfd, name, path);
         struct op *op = note(OP_CREATE);
 
         assert_int_equal(fstat(fd, &st), 0);
         op->file = file_add(st.st_ino);
         op->dir = dir;
-        join(op->name, log_now->dirs[dir], name);
+        memcpy(op->name, path, sizeof path);
     }
     return fd;
 }
@@ -224,6 +255,8 @@ static enum power_sync why_dir(int dir)
 
     if (log_now->dirs[dir][0] == '\0')
         return POWER_SYNC_PARENT;
+    if (strncmp(log_now->dirs[dir], "mail", 4) == 0)
+        return strstr(log_now->dirs[dir], "/new") ? POWER_SYNC_NEW : POWER_SYNC_MAILBOX;
     if (strstr(log_now->dirs[dir], "body"))
         return POWER_SYNC_BODY_DIR;
     for (unsigned i = log_now->count; i-- > 0;) {
@@ -253,6 +286,8 @@ static enum power_sync why_file(int fd, bool data_only)
     assert_true(path_of(fd, path));
     if (strstr(path, "body/"))
         return POWER_SYNC_BODY;
+    if (strncmp(path, "mail/", 5) == 0)
+        return POWER_SYNC_LETTER;
     if (data_only)
         return POWER_SYNC_RECORDS;
     name = strrchr(path, '/');
@@ -293,22 +328,38 @@ static int do_sync(int fd, bool data_only)
 static int r_fdatasync(int fd) { return do_sync(fd, true); }
 static int r_fsync(int fd) { return do_sync(fd, false); }
 
+/* A name goes. */
+static void note_unlink(int dir, const char *path)
+{
+    struct op *op = note(OP_UNLINK);
+
+    op->dir = dir;
+    memcpy(op->name, path, sizeof op->name);
+}
+
 static int r_renameat(int a, const char *from, int b, const char *to)
 {
-    int        result, saved;
-    struct op *op;
-    int        dir;
+    char        old[NAME_SIZE], new[NAME_SIZE];
+    struct stat st;
+    struct op  *op;
+    int         old_dir, new_dir, result, saved;
 
     if (!alive())
         return -1;
     result = renameat(a, from, b, to);
     saved = errno;
     if (result == 0) {
-        dir = dir_of(a);
-        op = note(OP_RENAME);
-        op->dir = dir;
-        join(op->name, log_now->dirs[dir], from);
-        join(op->to, log_now->dirs[dir], to);
+        old_dir = dir_of_name(a, from, old);
+        new_dir = dir_of_name(b, to, new);
+        op = note(old_dir == new_dir ? OP_RENAME : OP_CREATE);
+        op->dir = new_dir;
+        memcpy(op->name, old_dir == new_dir ? old : new, sizeof op->name);
+        memcpy(op->to, new, sizeof op->to);
+        if (old_dir != new_dir) { /* two directories: one may have changed without the other */
+            assert_int_equal(fstatat(b, to, &st, 0), 0);
+            op->file = file_by(st.st_ino);
+            note_unlink(old_dir, old);
+        }
     }
     errno = saved;
     return result;
@@ -316,22 +367,44 @@ static int r_renameat(int a, const char *from, int b, const char *to)
 
 static int r_unlinkat(int dirfd, const char *name, int flags)
 {
-    int        result, saved;
-    struct op *op;
-    int        dir;
+    char path[NAME_SIZE];
+    int  result, saved;
 
     if (!alive())
         return -1;
     result = unlinkat(dirfd, name, flags);
     saved = errno;
     if (result == 0) {
-        dir = dir_of(dirfd);
-        op = note(OP_UNLINK);
-        op->dir = dir;
-        join(op->name, log_now->dirs[dir], name);
+        int dir = dir_of_name(dirfd, name, path);
+
+        note_unlink(dir, path);
     }
     errno = saved;
     return result;
+}
+
+static int r_mkdirat(int dirfd, const char *name, mode_t mode)
+{
+    char path[NAME_SIZE];
+    int  result, saved;
+
+    if (!alive())
+        return -1;
+    result = mkdirat(dirfd, name, mode);
+    saved = errno;
+    if (result == 0)
+        dir_made(path, dir_of_name(dirfd, name, path));
+    errno = saved;
+    return result;
+}
+
+static ssize_t r_write(int fd, const void *data, size_t len)
+{
+    struct iovec part = {(void *)(uintptr_t)data, len};
+    struct stat  st;
+
+    assert_int_equal(fstat(fd, &st), 0); /* only used to append */
+    return r_pwritev(fd, &part, 1, st.st_size);
 }
 
 /* ---- what the log begins with ---- */
@@ -376,6 +449,8 @@ struct power_log *power_record(void)
     recording.fsync = r_fsync;
     recording.renameat = r_renameat;
     recording.unlinkat = r_unlinkat;
+    recording.mkdirat = r_mkdirat;
+    recording.write = r_write;
     spool_sys = &recording;
     return log_now;
 }

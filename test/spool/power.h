@@ -1,14 +1,15 @@
 /* power.h: a disk that remembers what was done to it, and shows how a loss of power could have left it.
  *
- * While a log records, every change that the spool makes below `power_root` is carried out and noted: writes, changes
- * of size, syncs, names that appear, change or go, and directories. A moment is a number of notes. For each moment the
- * directory can be built anew as the power may have left it there, within what POSIX promises and no more:
+ * While a log records, every change that the spool, or a delivery, makes below `power_root` is carried out and noted:
+ * writes, changes of size, syncs, names that appear, change or go, and directories. A moment is a number of notes. For
+ * each moment the directory can be built anew as the power may have left it there, within what POSIX promises and no
+ * more:
  *
  *   - what was written and then synced is there;
  *   - what was written and not synced is there, is not, or is in part: any sectors of 512 octets of it, in any order,
  *     or all up to one octet; a file may have grown without its data;
- *   - a change of a directory that was not synced happened or not, any of them without the others; what was in a
- *     directory that was lost is lost;
+ *   - a change of a directory that was not synced happened or not, any of them without the others, and a move between
+ *     two directories may be half of one; what was in a directory that was lost is lost;
  *   - what a failed sync was to write may be there or not, and no later sync mends it: the kernel takes the pages for
  *     clean.
  *
@@ -51,6 +52,9 @@ enum power_sync {
     POWER_SYNC_GONE,     /* of a lane's directory in which a segment lost its name */
     POWER_SYNC_LANE,     /* of a lane's directory in which its own directories are new */
     POWER_SYNC_PARENT,   /* of the directory of the lanes */
+    POWER_SYNC_LETTER,   /* of a file in a mailbox */
+    POWER_SYNC_NEW,      /* of new/ of a mailbox */
+    POWER_SYNC_MAILBOX,  /* of a directory in which a mailbox, or a part of it, is made */
     POWER_SYNC_OTHER,    /* a file that is cleared ahead: speed alone depends on it */
 };
 extern enum power_sync power_muted;

@@ -126,23 +126,32 @@ struct names {
     unsigned     count;
 };
 
+static void drop_name(struct names *n, const char *name)
+{
+    for (unsigned i = 0; i < n->count; i++)
+        if (strcmp(n->entries[i].name, name) == 0) {
+            n->entries[i] = n->entries[--n->count];
+            return;
+        }
+}
+
 static void change_names(struct names *n, const struct op *op)
 {
+    if (op->kind == OP_CREATE || op->kind == OP_RENAME)
+        drop_name(n, op->kind == OP_RENAME ? op->to : op->name); /* what is replaced */
     if (op->kind == OP_CREATE || op->kind == OP_MKDIR) {
         assert_true(n->count < FILES_MAX);
         memcpy(n->entries[n->count].name, op->name, NAME_SIZE);
         n->entries[n->count++].file = op->file;
         return;
     }
-    for (unsigned i = 0; i < n->count; i++) {
-        if (strcmp(n->entries[i].name, op->name) != 0)
-            continue;
-        if (op->kind == OP_RENAME)
-            memcpy(n->entries[i].name, op->to, NAME_SIZE);
-        else
-            n->entries[i] = n->entries[--n->count];
+    if (op->kind == OP_UNLINK) {
+        drop_name(n, op->name);
         return;
     }
+    for (unsigned i = 0; i < n->count; i++)
+        if (strcmp(n->entries[i].name, op->name) == 0)
+            memcpy(n->entries[i].name, op->to, NAME_SIZE);
     /* What it speaks of was lost before it. */
 }
 

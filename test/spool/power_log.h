@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-enum { OPS_MAX = 4096, PENDING_MAX = 512, FILES_MAX = 512, DIRS_MAX = 8, NAME_SIZE = 80 };
+enum { OPS_MAX = 4096, PENDING_MAX = 512, FILES_MAX = 512, DIRS_MAX = 16, NAME_SIZE = 200 };
 
 enum op_kind {
     OP_WRITE,
