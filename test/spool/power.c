@@ -171,8 +171,10 @@ static int file_of(int fd)
 /* Before each change: whether the process still lives. */
 static bool alive(void)
 {
-    if (!dead && ++power_changes == power_die_at)
+    if (!dead && ++power_changes == power_die_at) {
         dead = true;
+        log_now->failed = log_now->count;
+    }
     if (dead)
         errno = EIO;
     return !dead;
@@ -310,6 +312,7 @@ static int do_sync(int fd, bool data_only)
         return 0; /* outside */
     why = dir ? why_dir(at) : why_file(fd, data_only);
     if (++power_syncs == power_fail_at) {
+        log_now->failed = log_now->count;
         if (!dir)
             note(OP_SYNC_FAILED)->file = at;
         errno = EIO;
@@ -492,6 +495,7 @@ void power_log_free(struct power_log *log)
 }
 
 size_t power_moments(const struct power_log *log) { return log->count + 1; }
+size_t power_failed(const struct power_log *log) { return log->failed; }
 
 void power_mark(unsigned what, unsigned from, unsigned to)
 {

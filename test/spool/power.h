@@ -71,6 +71,7 @@ void              power_stop(void);   /* the calls are the real ones again, but 
 void              power_revive(void); /* after a death: the next process */
 void              power_log_free(struct power_log *log);
 size_t            power_moments(const struct power_log *log);
+size_t            power_failed(const struct power_log *log); /* the moment of the death, or the failed sync; else 0 */
 
 /* A note of the story's own, in the log that records. */
 void power_mark(unsigned what, unsigned from, unsigned to);

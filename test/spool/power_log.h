@@ -38,7 +38,7 @@ struct entry {
 };
 struct power_log {
     struct op      ops[OPS_MAX];
-    unsigned       count;
+    unsigned       count, failed; /* failed: how many there were when the process died, or a sync failed */
     ino_t          inodes[FILES_MAX];
     struct content base[FILES_MAX], now[FILES_MAX];
     unsigned       pending[FILES_MAX][PENDING_MAX], pending_count[FILES_MAX];
