@@ -176,10 +176,13 @@ bool data_prepare_domains(const struct master *m, const struct config *config, s
         str_cut(&directory, ':');
         if (geteuid() == 0 && directory.len)
             ok = give_directory(m, config_path(config->data, directory, &a), err);
-        if (ok && !str_starts(str_from(d->deliver), STR("maildir:/"))) {
-            struct str dir = role_mail_root(config, d, &a);
+        if (ok) {
+            struct str  dir = role_mail_root(config, d, &a);
+            const bool  ours = !str_starts(str_from(d->deliver), STR("maildir:/"));
+            struct stat st;
 
-            if (dir.data && !str_eq(dir, str_from(config->data)))
+            /* Elsewhere only what is missing is made: back cannot reach what is made when it is confined. */
+            if (dir.data && !str_eq(dir, str_from(config->data)) && (ours || stat(dir.data, &st) != 0))
                 ok = prepare_dir(m, dir.data, 0700, owner_of(m, ROLE_BACK, ROLE_BACK), err);
         }
         arena_done(&a);

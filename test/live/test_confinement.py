@@ -326,3 +326,30 @@ def test_a_reload_confines_as_the_start_does(make_confined):
         s = status(Path(f"/proc/{pid}"))
         assert (s["NoNewPrivs"], s["Seccomp"], int(s["CapEff"], 16)) == ("1", "2", 0), role
     t.deliver()
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_mailboxes_outside_data(make_confined, who):
+    t = make_confined(who)
+    t.write_config(text=f"""
+hostname = "mx.example.test"
+data = "data"
+listen mx {{ address = "127.0.0.1:{t.mx}" }}
+domain "example.test" {{ directory = "file:people/users"  deliver = "maildir:{t.dir}/boxes/{{domain}}/{{local}}" }}
+""")
+    t.maildir = lambda local, domain="example.test": t.dir / "boxes" / domain / local
+    t.start()
+    t.user("add", "alice@example.test")  # replaces the file, which the keeper reads again
+    t.deliver()
+    link = t.dir / "boxes/example.test/linked"
+    link.symlink_to(t.dir / "elsewhere")
+    (t.dir / "elsewhere").mkdir()
+    (t.dir / "elsewhere").chmod(0o777)
+    t.user("add", "linked@example.test")
+    with t.connect() as c:
+        c.helo()
+        assert c.message("s@client.example", "linked@example.test").startswith("250")
+    wait_until(lambda: "rcpt=linked@example.test" in t.log(), 10 * PATIENCE)
+    attempt = next(line for line in t.log().splitlines() if "rcpt=linked@example.test" in line)
+    assert "result=deferred" in attempt and "Permission denied" in attempt
+    assert not list((t.dir / "elsewhere").iterdir())
