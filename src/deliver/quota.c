@@ -89,7 +89,8 @@ static bool count_message(int dir, const char *name, void *arg, struct err *err)
     if (!message_size(dir, name, &size, &counts))
         return err_set_os(err, errno, "message %s", name);
     if (counts) {
-        usage->octets += (int64_t)size;
+        if (__builtin_add_overflow(usage->octets, (int64_t)size, &usage->octets))
+            usage->octets = INT64_MAX; /* names can say anything */
         usage->messages++;
     }
     return true;
@@ -152,7 +153,7 @@ static bool size_file_read(const char *path, uint64_t limit, struct usage *ret_u
     if (spool_stat(fd, &st) == 0 && st.st_size <= SIZE_FILE_MAX)
         len = spool_read(fd, text, SIZE_FILE_MAX, 0);
     spool_close(fd);
-    if (len <= 0)
+    if (len <= 0 || memchr(text, 0, (size_t)len)) /* zeros: what a power cut may leave of an entry */
         return false;
     text[len] = 0;
     has = strtoull(text, &at, 10);

@@ -278,12 +278,23 @@ static void test_quota(void **state)
                                       "1000S\n1 1\nx",
                                       "1000S\n9223372036854775807 1\n1 1\n",
                                       "99999999999999999999999S\n"};
+    static const char        zeros[] = "1000S\n1 1\n\0\0\0\0"; /* the tail that a power cut leaves */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_true(io_file_write_atomic(size_file, 0600, str_from(bad[i]), &err));
         assert_true(quota_fits(path, 1000, 1, &fits, &used, &err));
         assert_int_equal(used, 1000);
         assert_false(fits);
     }
+    assert_true(io_file_write_atomic(size_file, 0600, str_of(zeros, sizeof zeros), &err));
+    assert_true(quota_fits(path, 1000, 1, &fits, &used, &err) && !fits && used == 1000);
+    /* Sizes that no sum can hold make it full, not empty. */
+    for (int i = 0; i < 4; i++) {
+        snprintf(file, sizeof file, "%s/%d.x,S=%llu", folder, i, (unsigned long long)INT64_MAX / 2);
+        assert_true(io_file_write_atomic(file, 0600, STR("x"), &err));
+    }
+    unlink(size_file);
+    assert_true(quota_fits(path, 10000, 5, &fits, &used, &err));
+    assert_false(fits);
 }
 
 static void *deliver_many(void *arg)
