@@ -32,7 +32,7 @@ struct io_dns_question {
     struct io_dns   *dns;
     struct io_timer *timer;
     int              id;
-    bool             unasked; /* the library would not take it; answered in the next round */
+    int              refusal; /* why the library would not take it; answered in the next round */
     void (*answered)(const struct dns_answer *answer, void *arg);
     void *arg;
 };
@@ -84,6 +84,13 @@ static bool is_alias(const struct ub_result *r)
     return found.len && !str_eq_nocase(asked, found);
 }
 
+static struct dns_answer refusal(int status)
+{
+    if (status == UB_SYNTAX)
+        return (struct dns_answer){.outcome = DNS_NO_NAME}; /* there can be no such name */
+    return (struct dns_answer){.outcome = DNS_FAILED, .why = ub_strerror(status)};
+}
+
 static void resolved(void *arg, int status, struct ub_result *r)
 {
     struct io_dns_question *q = arg;
@@ -91,7 +98,7 @@ static void resolved(void *arg, int status, struct ub_result *r)
     struct dns_answer       a = {.outcome = DNS_FAILED, .records = records};
 
     if (status != 0 || !r) {
-        a.why = ub_strerror(status);
+        a = refusal(status);
     } else {
         a.outcome = outcome_of(r);
         a.secure = r->secure;
@@ -109,15 +116,17 @@ static void resolved(void *arg, int status, struct ub_result *r)
 
 static void stop(struct io_dns_question *q)
 {
-    if (!q->unasked)
+    if (!q->refusal)
         ub_cancel(q->dns->context, q->id);
 }
 
 static void timed_out(void *arg)
 {
     struct io_dns_question *q = arg;
-    struct dns_answer a = {.outcome = DNS_FAILED, .why = q->unasked ? "it cannot be asked for" : "no answer in time"};
+    struct dns_answer       a = {.outcome = DNS_FAILED, .why = "no answer in time"};
 
+    if (q->refusal)
+        a = refusal(q->refusal);
     stop(q);
     answer(q, &a);
 }
@@ -156,8 +165,8 @@ struct io_dns_question *io_dns_ask(struct io_dns *d, struct str name, enum dns_t
         return NULL;
     }
     list_push(&d->questions, &q->link);
-    q->unasked = status != 0;
-    io_timer_start(q->timer, q->unasked ? 0 : d->timeout_ms, 0);
+    q->refusal = status;
+    io_timer_start(q->timer, q->refusal ? 0 : d->timeout_ms, 0);
     return q;
 }
 

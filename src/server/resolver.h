@@ -1,0 +1,17 @@
+/* resolver.h: what asks the DNS for fronts and back: one cache for all of them, and the only part that opens sockets to
+ * name servers. What comes from there is read by nobody who holds mail, a directory or a client's session. The
+ * questions and answers are those of lookup.h. */
+#ifndef TACIT_SERVER_RESOLVER_H
+#define TACIT_SERVER_RESOLVER_H
+
+#include "io/dns.h"
+
+enum { RESOLVER_OPEN_MAX = 4096 }; /* questions of one asker at once; what is more is answered DNS_FAILED */
+
+struct resolver;
+struct resolver *resolver_new(struct io_loop *loop, const struct io_dns_options *options, struct err *err);
+void             resolver_free(struct resolver *r);
+/* The channel of one who asks, until it ends. Takes fd. */
+bool             resolver_attach(struct resolver *r, int fd, struct err *err);
+
+#endif
