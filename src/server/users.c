@@ -13,21 +13,28 @@
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static uid_t number_of(enum role role) { return (uid_t)(USERS_NUMBER_FIRST + role - ROLE_FRONT); }
 
-/* In a user namespace only numbers that lead out of it can be taken. */
+/* In a user namespace only numbers that lead out of it can be taken. A line: first inside, first outside, count. */
 static bool number_exists(uid_t number)
 {
-    FILE              *map = fopen("/proc/self/uid_map", "re");
-    unsigned long long inside, outside, count;
-    bool               found = !map;
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    char  line[128];
+    bool  found = !map;
 
-    while (!found && fscanf(map, "%llu %llu %llu", &inside, &outside, &count) == 3)
+    while (!found && fgets(line, sizeof line, map)) {
+        char                    *at = line;
+        const unsigned long long inside = strtoull(at, &at, 10), outside = strtoull(at, &at, 10);
+        const unsigned long long count = strtoull(at, NULL, 10);
+
+        (void)outside;
         found = number >= inside && number - inside < count;
+    }
     if (map)
         fclose(map);
     return found;
