@@ -57,8 +57,8 @@ class Samples:
     def count(self, path, run):
         """How many messages take SECONDS; tried once with few."""
         if path not in self.rates:
-            self.rates[path] = run(40 if MODE == "smoke" else 150)["rate"]
-        return max(40 if MODE == "smoke" else 150, min(100000, int(self.rates[path] * SECONDS)))
+            self.rates[path] = run(40 if MODE == "smoke" else 80)["rate"]
+        return max(40 if MODE == "smoke" else 80, min(100000, int(self.rates[path] * SECONDS)))
 
 
 def say(text):
@@ -73,7 +73,7 @@ def running(cls, directory, work, **settings):
     try:
         peer.start()
         yield peer
-    except BaseException:
+    except Exception:
         print(peer.told()[-4000:], file=sys.stderr)
         raise
     finally:
@@ -171,18 +171,26 @@ def sound(results):
             results["growth"][name] = work(directory, MODE, running)
 
 
+def stop(*_):
+    """The first signal ends it; no further one may disturb the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main():
     if os.geteuid() != 0:
         sys.exit("make bench needs root: the servers that are compared run in namespaces and as users of their own.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     began = time.monotonic()
-    results = {"syncs": {}, "growth": {}, "rounds": ROUNDS, "mode": MODE,
-               "when": datetime.date.today().isoformat(),
-               "configured": {c.name: c.configured for c in CLASSES},
-               "versions": {c.name: peers.version(c) for c in CLASSES},
-               "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"], capture_output=True,
-                                        text=True).stdout.strip()}
     try:
+        results = {"syncs": {}, "growth": {}, "rounds": ROUNDS, "mode": MODE,
+                   "when": datetime.date.today().isoformat(),
+                   "configured": {c.name: c.configured for c in CLASSES},
+                   "versions": {c.name: peers.version(c) for c in CLASSES},
+                   "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"],
+                                            capture_output=True, text=True).stdout.strip()}
         sound(results)
     except KeyboardInterrupt:
         sys.exit("stopped; nothing is left behind")

@@ -12,7 +12,7 @@ text { font: 13px system-ui, sans-serif; fill: #24292f } .small { font-size: 11p
 .range { stroke: #e6edf3 } .ground { fill: #0d1117 } .c0 { fill: #4493f8; stroke: #4493f8 } .c1 { fill: #f0883e; stroke: #f0883e }
 .c2 { fill: #3fb950; stroke: #3fb950 } .c3 { fill: #ab7df8; stroke: #ab7df8 } .bar { stroke: none } .line { fill: none } }
 """
-WIDTH, LEFT, RIGHT = 760, 120, 90
+WIDTH, LEFT, RIGHT = 760, 175, 90
 
 
 def figure(value):
@@ -24,6 +24,13 @@ def figure(value):
             scaled = value / {"G": 1e9, "M": 1e6, "k": 1e3}[unit]
             return f"{scaled:.{max(0, 2 - int(math.log10(abs(scaled))))}f}{unit}"
     return f"{value:.{max(0, 2 - int(math.floor(math.log10(abs(value)))))}f}"
+
+
+def _mark(value):
+    """A tick's figure: 10k, not 10.0k."""
+    text = figure(value)
+    number = text.rstrip("GMk")
+    return f"{float(number):g}" + text[len(number):]
 
 
 def _svg(height, body, title):
@@ -69,7 +76,7 @@ def bars(title, unit, groups, names):
         y += 12
     for tick in _ticks(top):
         x = LEFT + tick * scale
-        body.append(f'<path class="grid" d="M{x:.1f} 60V{y - 6}"/>' + _text(x, y + 9, figure(tick), "small", "middle"))
+        body.append(f'<path class="grid" d="M{x:.1f} 60V{y - 6}"/>' + _text(x, y + 9, _mark(tick), "small", "middle"))
     body += drawn + [_text(WIDTH - 16, y + 26, f"{unit}; the line is the range of the rounds", "small", "end")]
     return _svg(y + 38, body, title)
 
@@ -77,7 +84,7 @@ def bars(title, unit, groups, names):
 def lines(title, across, unit, series):
     """series: [(name, [(x, y)])], both axes logarithmic."""
     points = [p for _, row in series for p in row if p[0] > 0 and p[1] > 0]
-    bounds = [(math.floor(math.log10(min(p[i] for p in points))), math.ceil(math.log10(max(p[i] for p in points)) + 1e-9))
+    bounds = [(math.floor(math.log10(min(p[i] for p in points))), math.ceil(math.log10(max(p[i] for p in points)) - 1e-9))
               for i in (0, 1)]
     bounds = [(low, max(high, low + 1)) for low, high in bounds]
     top, height = 66, 240
@@ -90,10 +97,10 @@ def lines(title, across, unit, series):
     body = [_text(16, 24, title, "title")] + _legend([name for name, _ in series], 48)
     for e in range(bounds[0][0], bounds[0][1] + 1):
         x, _ = at(10 ** e, 10 ** bounds[1][0])
-        body.append(f'<path class="grid" d="M{x:.1f} {top}v{height}"/>' + _text(x, top + height + 16, figure(10 ** e), "small", "middle"))
+        body.append(f'<path class="grid" d="M{x:.1f} {top}v{height}"/>' + _text(x, top + height + 16, _mark(10 ** e), "small", "middle"))
     for e in range(bounds[1][0], bounds[1][1] + 1):
         _, y = at(10 ** bounds[0][0], 10 ** e)
-        body.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>' + _text(LEFT - 8, y + 4, figure(10 ** e), "small", "end"))
+        body.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>' + _text(LEFT - 8, y + 4, _mark(10 ** e), "small", "end"))
     for i, (_, row) in enumerate(series):
         places = [at(x, y) for x, y in row if x > 0 and y > 0]
         body.append(f'<path class="line c{i % 4}" style="fill:none" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) + '"/>')
