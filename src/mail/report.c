@@ -111,17 +111,16 @@ static bool content_can_travel(struct str s)
     size_t line = 0;
 
     for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i];
+        char c = s.data[i], next = i + 1 < s.len ? s.data[i + 1] : '\0';
 
-        if (c == '\n') {
+        if (c == '\r' && next == '\n') {
+            i++;
             line = 0;
-        } else if (c == '\0' || (c == '\r') != (i + 1 < s.len && s.data[i + 1] == '\n')) {
-            return false;
-        } else if (c != '\r' && ++line > LINE_MAX_OCTETS) {
+        } else if (c == '\r' || c == '\n' || c == '\0' || ++line > LINE_MAX_OCTETS) {
             return false;
         }
     }
-    return !str_starts(s, STR("\n"));
+    return true;
 }
 
 /* The header with every line end as CRLF and nothing in it that a line of mail cannot hold. */

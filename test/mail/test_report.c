@@ -202,7 +202,7 @@ static void content_that_cannot_travel_is_cut_to_its_header(void **state)
     static const struct str contents[] = {
         STR("Subject: a\nX: b\n\nbody\n"),           STR("Subject: a\r\nX: b\r\n\r\nbo\rdy\r\n"),
         STR("Subject: a\r\nX: b\r\n\r\nbo\0dy\r\n"), STR("Subject: a\r\nX: b\r\n\r\nbody\n"),
-        STR("Subject: a\r\nX: b\r\n\r\nbody\r"),
+        STR("Subject: a\r\nX: b\r\n\r\nbody\r"),     STR("Subject: a\r\nX: b\r\n\r\nbody\r\n\n"),
     };
     char               line[3000] = "Subject: a\r\nX: b\r\n\r\n";
     struct mail_report r = report_of(&ghost, 1);
