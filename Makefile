@@ -3,12 +3,14 @@
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
 #   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS each
 #   make valgrind unit tests and corpora under memcheck
+#   make privacy  what the time of a reply tells about who exists
 #   make bench    the same mail through tacit, Postfix, Exim and OpenSMTPD: doc/performance.md
 #   make install  below PREFIX (/usr/local), configuration in SYSCONFDIR (/etc)
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
+PROBES ?= 20000
 MESON = meson
 # Only what was named here and now: `make install` keeps what an earlier make was told. Meson forgets the one when the
 # other changes.
@@ -51,6 +53,11 @@ fuzz:
 
 soak: all
 	TACIT=$(CURDIR)/build/tacit SOAK_SECONDS=$(SOAK_SECONDS) /usr/bin/python3 test/live/soak.py
+
+# Time a stranger's probes, many more than in make check: PROBES=…, CHANNELS="RCPT DATA …", LEAK=ns puts a leak in.
+privacy: all
+	PYTHONDONTWRITEBYTECODE=1 TACIT=$(CURDIR)/build/tacit /usr/bin/python3 test/live/timing.py --probes $(PROBES) \
+	  $(if $(LEAK),--leak $(LEAK)) $(CHANNELS)
 
 # BENCH=full: longer runs and larger queues; BENCH_ROUNDS, BENCH_DIR and more: bench/bench.py.
 bench: all

@@ -1,7 +1,7 @@
 """Measures whether a server's replies come sooner or later for mailboxes that exist.
 
 Names are drawn from one generator, and a seeded coin decides which of them get a mailbox. A prober that does not know
-which (probe_timing.c) asks about them in blocks of 32, half of each kind in random order, so that whatever drifts drifts
+which (probe_timing.c) asks about them in blocks of 32, half of each kind in random order, so that what drifts does so
 for both. For each step of a probe the times of the two kinds are compared by their AUC: the probability that the time
 for an existing name is longer than the time for an invented one (ties count half). 0.5 says that nothing can be told
 from this time; whoever orders the addresses of a list by it is right with this probability. A step that follows a probe
@@ -17,6 +17,7 @@ import bisect
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -45,11 +46,12 @@ def message(to):
 
 
 WITNESS = "@3:" + message("witness@example.test")
-# name: (steps, probes in `make check`). A witness is a message to one and the same mailbox on another connection.
+# name: (steps, probes in `make check`). A witness is a message to one and the same name on another connection;
+# nobody has that name, so that no mailbox fills.
 CHANNELS = {
-    "VRFY": ([r"VRFY %s\n", r"NOOP\n", r"@NOOP\n"], 4800),
-    "EXPN": ([r"EXPN %s\n", r"NOOP\n", r"@NOOP\n"], 4800),
-    "RCPT": ([MAIL, r"RCPT TO:<%s>\n", r"NOOP\n", r"@NOOP\n", r"RSET\n"], 4800),
+    "VRFY": ([r"VRFY %s\n", r"NOOP\n", r"@NOOP\n"], 3328),
+    "EXPN": ([r"EXPN %s\n", r"NOOP\n", r"@NOOP\n"], 3328),
+    "RCPT": ([MAIL, r"RCPT TO:<%s>\n", r"NOOP\n", r"@NOOP\n", r"RSET\n"], 3328),
     "DATA": ([MAIL, r"RCPT TO:<%s>\n", r"DATA\n", CONTENT + r".\n", r"@NOOP\n", WITNESS], 3328),
     "null": ([r"MAIL FROM:<>\n", r"RCPT TO:<%s>\n", r"DATA\n", CONTENT + r".\n", r"NOOP\n"], 0),
     "burst": (["24:" + message("%s") * 8, r"@NOOP\n", WITNESS, WITNESS, WITNESS, WITNESS], 0),
@@ -66,6 +68,16 @@ def auc(xs, ys):
     variance = sum((p - area) ** 2 for p in above) / (len(xs) - 1) / len(xs) \
         + sum((1 - p - area) ** 2 for p in below) / (len(ys) - 1) / len(ys)
     return area, 1.96 * math.sqrt(variance)
+
+
+def said(step):
+    """A step in a few words: "RCPT", "a message", "NOOP beside"."""
+    beside, many, text = re.fullmatch(r"(@?)(\d+:)?(.*)", step, re.S).groups()
+    if many:
+        word = f"{int(many[:-1]) // 3} messages".replace("1 messages", "message")
+    else:
+        word = "content" if text.startswith(CONTENT) else re.match(r"\w+", text)[0]
+    return word + (" beside" if beside else "")
 
 
 def draw_labels(rng, count):
@@ -89,7 +101,7 @@ class Probed:
         self.tacit = tacit
         self.real = [n for n, e in zip(drawn, exists) if e]
         self.invented = [n for n, e in zip(drawn, exists) if not e]
-        for name in self.real + ["witness@example.test"]:
+        for name in self.real:
             tacit.user("add", name)
 
     def ask(self, steps, count, seed):
@@ -113,7 +125,7 @@ class Probed:
                 for run in runs:
                     for (label, _), (_, times) in zip(run, run[1:] if later else run):
                         kinds[label].append(times[i])
-                name = f"{channel}: {'later ' if later else ''}{i + 1} {step.split(':')[-1][:24]!r}"
+                name = f"{channel}: {'later ' if later else ''}{i + 1} {said(step)}"
                 found.append((name, *auc(kinds[True], kinds[False])))
         return found
 
@@ -126,7 +138,7 @@ def leaks(found):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--probes", type=int, default=int(os.environ.get("PROBES", 0) or 20000))
+    p.add_argument("--probes", type=int, default=20000)
     p.add_argument("--rounds", type=int, default=1)
     p.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     p.add_argument("--leak", type=int)
