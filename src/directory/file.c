@@ -50,7 +50,8 @@ struct table {
     struct map   by_name;
     struct stat  st;
     bool         settled;
-    bool         in_place; /* changed without a rename */
+    int64_t      born_s, born_ns; /* 0: the file system does not say; numbers of files are used again */
+    bool         in_place;        /* changed without a rename */
 };
 
 struct file_directory {
@@ -149,6 +150,22 @@ static bool is_younger(const struct stat *st, uint64_t ms)
     return now_ms <= modified_ms + ms && modified_ms <= now_ms + ms;
 }
 
+static void note_birth(struct table *t, int fd)
+{
+    struct statx st;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME)) {
+        t->born_s = st.stx_btime.tv_sec;
+        t->born_ns = st.stx_btime.tv_nsec;
+    }
+}
+
+static bool is_same_file(const struct table *a, const struct table *b)
+{
+    return a->st.st_dev == b->st.st_dev && a->st.st_ino == b->st.st_ino && a->born_s == b->born_s &&
+           a->born_ns == b->born_ns;
+}
+
 static struct table *table_load(const char *path, struct err *err)
 {
     struct table *t = calloc(1, sizeof *t);
@@ -166,6 +183,8 @@ static struct table *table_load(const char *path, struct err *err)
     arena_init(&t->arena, ARENA_CHUNK, MEMORY_MAX);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     ok = (fd >= 0 && fstat(fd, &t->st) == 0) || err_set_os(err, errno, "directory %s", path);
+    if (ok)
+        note_birth(t, fd);
     ok = ok && io_fd_read_all(fd, path, &t->text, err) && lines_load(t, path, err);
     if (fd >= 0)
         close(fd);
@@ -189,8 +208,7 @@ static bool reload(struct file_directory *f, struct err *err)
     struct table *t = table_load(f->path, err);
 
     if (t && old)
-        t->in_place = stat_eq(&old->st, &t->st) ? old->in_place
-                                                : old->st.st_dev == t->st.st_dev && old->st.st_ino == t->st.st_ino;
+        t->in_place = is_same_file(old, t) && (old->in_place || !stat_eq(&old->st, &t->st));
     else if (t)
         t->in_place = f->spoilt; /* what could not be read a moment ago is being edited */
     table_free(old);
@@ -330,19 +348,6 @@ static int lock(const struct file_directory *f, struct err *err)
     return fd;
 }
 
-static bool write_text(struct file_directory *f, struct str text, struct err *err)
-{
-    struct stat st;
-
-    if (stat(f->path, &st) != 0)
-        return err_set_os(err, errno, "directory %s", f->path);
-    if (!io_file_write_atomic(f->path, st.st_mode & 07777, text, err))
-        return false;
-    if (geteuid() == 0 && chown(f->path, st.st_uid, st.st_gid) != 0)
-        return err_set_os(err, errno, "directory %s", f->path);
-    return true;
-}
-
 static void put_line(enum directory_change how, const struct line *line, const struct directory_entry *entry,
                      struct buf *out)
 {
@@ -373,7 +378,7 @@ static bool rewrite(struct file_directory *f, enum directory_change how, const s
         directory_line_format(entry, STR_NONE, &out);
     }
     ok = buf_ok(&out)
-             ? write_text(f, buf_str(&out), err)
+             ? io_file_replace(f->path, buf_str(&out), err)
              : err_set(err, ERR_LIMIT, "directory %s: it would become larger than %d octets", f->path, FILE_MAX);
     buf_done(&out);
     return ok;
@@ -435,7 +440,8 @@ static bool create_file(struct file_directory *f, struct err *err)
     fd = lock(f, err);
     if (fd < 0)
         return false;
-    ok = stat(f->path, &st) == 0 || (directory_file_create(f->path, err) && write_text(f, directory_file_header, err));
+    ok = stat(f->path, &st) == 0 ||
+         (directory_file_create(f->path, err) && io_file_replace(f->path, directory_file_header, err));
     close(fd);
     return ok;
 }

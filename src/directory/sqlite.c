@@ -149,7 +149,7 @@ static bool fail(struct sqlite_directory *s, int code, struct err *err)
     }
     err_set(err, class, "directory %s: %s%s", s->path, s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code), remedy);
     if (err && s->db)
-        err->os_error = sqlite3_system_errno(s->db);
+        err->os_error = (code & 0xff) == SQLITE_READONLY ? EACCES : sqlite3_system_errno(s->db);
     return false;
 }
 

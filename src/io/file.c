@@ -93,7 +93,8 @@ static bool sync_parent(const char *path, struct err *err)
     return io_dir_sync(dir, err);
 }
 
-bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct err *err)
+/* `owner` (NULL: whoever we are) before the rename: who may read the old file must never find one that he may not. */
+static bool write_atomic(const char *path, mode_t mode, const struct stat *owner, struct str data, struct err *err)
 {
     char     temporary[PATH_MAX];
     uint64_t random;
@@ -108,7 +109,7 @@ bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct
     if (fd < 0)
         return err_set_os(err, errno, "%s", path);
     ok = io_fd_write_all(fd, data, err);
-    if (ok && (fchmod(fd, mode) != 0 || fsync(fd) != 0))
+    if (ok && ((owner && fchown(fd, owner->st_uid, owner->st_gid) != 0) || fchmod(fd, mode) != 0 || fsync(fd) != 0))
         ok = err_set_os(err, errno, "write");
     close(fd);
     if (ok && rename(temporary, path) != 0)
@@ -118,6 +119,20 @@ bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct
         return err_prefix(err, "%s", path);
     }
     return sync_parent(path, err);
+}
+
+bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct err *err)
+{
+    return write_atomic(path, mode, NULL, data, err);
+}
+
+bool io_file_replace(const char *path, struct str data, struct err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return err_set_os(err, errno, "%s", path);
+    return write_atomic(path, st.st_mode & 07777, geteuid() == 0 ? &st : NULL, data, err);
 }
 
 /* mkdir would apply the umask. What it inherits of a directory that gives its group to all that is made in it (setgid)

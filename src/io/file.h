@@ -16,6 +16,9 @@ bool io_fd_read_all(int fd, const char *name_for_messages, struct buf *out, stru
  * is written and synced, renamed over it, and the directory synced. */
 bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct err *err);
 
+/* The same for a file that is there, which keeps its mode and, where root does it, its owner. */
+bool io_file_replace(const char *path, struct str data, struct err *err);
+
 /* All of data into fd, also when the system takes it in pieces. */
 bool io_fd_write_all(int fd, struct str data, struct err *err);
 

@@ -199,14 +199,6 @@ bool io_signal_watch(struct io_loop *loop, int signal, void (*fire)(int signal, 
     return status < 0 ? uv_fail(err, status, "signal") : true;
 }
 
-void io_work_threads(unsigned count)
-{
-    char text[16];
-
-    snprintf(text, sizeof text, "%u", count);
-    setenv("UV_THREADPOOL_SIZE", text, 1);
-}
-
 static void job_work(uv_work_t *uv)
 {
     struct io_job *job = uv->data;
@@ -237,6 +229,21 @@ bool io_work(struct io_loop *loop, void (*work)(void *arg), void (*done)(void *a
         return true;
     free(job);
     return false;
+}
+
+static void no_work(void *arg) { (void)arg; }
+
+void io_work_start(struct io_loop *loop, unsigned threads)
+{
+    char text[16];
+
+    snprintf(text, sizeof text, "%u", threads);
+    setenv("UV_THREADPOOL_SIZE", text, 1);
+    /* The first work makes the threads, and ends the process if it cannot. */
+    if (!io_work(loop, no_work, no_work, NULL)) {
+        perror("tacit: work threads");
+        abort();
+    }
 }
 
 static void watch_fired(uv_poll_t *uv, int status, int events)

@@ -32,9 +32,10 @@ void             io_timer_free(struct io_timer *t);
 /* Delivered in the loop, not in signal context. */
 bool io_signal_watch(struct io_loop *loop, int signal, void (*fire)(int signal, void *arg), void *arg, struct err *err);
 
-/* Runs `work` on a thread of the pool, then `done` on the loop. False: no memory, nothing runs. The pool has 4 threads
- * unless io_work_threads was called before the first io_work of the process. */
-void io_work_threads(unsigned count);
+/* Makes the pool of threads. Without it the first io_work makes one of 4, and where it cannot, the process ends: so
+ * call it at start-up. */
+void io_work_start(struct io_loop *loop, unsigned threads);
+/* Runs `work` on a thread of the pool, then `done` on the loop. False: no memory, nothing runs. */
 bool io_work(struct io_loop *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
 /* Readiness of a plain file descriptor that stays the caller's (a control channel, a notification socket). */

@@ -280,7 +280,7 @@ static void job_deliver(struct job *j)
     buf_init(&j->path, PATH_MAX_OCTETS);
     if (!maildir_path(str_skip(way, 8), str_from(config->data), to->mailbox.local, to->mailbox.domain, &j->path,
                       &err)) {
-        job_fail(j, true, "5.1.3", str_from(err.text));
+        job_fail(j, err.class == ERR_PERMANENT, err.class == ERR_PERMANENT ? "5.1.3" : "4.3.0", str_from(err.text));
         return;
     }
     to->path = arena_str(&a->arena, buf_str(&j->path)).data;

@@ -154,7 +154,7 @@ static bool front_start(struct role_context *c, struct err *err)
     if (!f)
         return err_set_os(err, ENOMEM, "front");
     c->state = f;
-    io_work_threads(FRONT_THREADS);
+    io_work_start(f->loop, FRONT_THREADS);
     f->tick = io_timer_new(f->loop, tick, f);
     f->grace = io_timer_new(f->loop, grace_over, f);
     f->greeting = io_timer_new(f->loop, front_greetings_due, f);

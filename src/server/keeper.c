@@ -18,6 +18,7 @@ enum {
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 16 << 20, /* octets for one question */
     COMPLAINTS_MS = 1000, /* at most one log line of a kind in this time */
+    START_OVER_MS = 1000, /* the next one may be no better off */
 };
 
 /* ---- directories ----
@@ -138,6 +139,7 @@ struct keeper_role {
     struct arena         arena;
     struct buf           out;
     struct complaint     refused, malformed, failed;
+    uint64_t             started_ms;
 };
 
 struct peer {
@@ -172,8 +174,8 @@ static void send_answer(struct peer *p, const struct answer *answer)
     io_ipc_send(p->channel, buf_str(out), -1);
 }
 
-/* A database that was put in place of another cannot be opened in here (server/confine.c). Whoever asked asks the next
- * keeper. */
+/* A database that was put in place of another cannot be opened in here (server/confine.c), and a log beside it that
+ * somebody removed cannot be made. Whoever asked asks the next keeper. */
 static _Noreturn void start_over(const struct err *err)
 {
     log_notice(LOG_LEVEL_WARNING, "%s; starts over to open it anew", err->text);
@@ -204,7 +206,7 @@ static void peer_message(void *arg, struct str data, int fd)
         complain(&r->refused, LOG_LEVEL_WARNING, now_ms, role_name(p->role), p->index, err.text);
         break;
     case KEEPER_FAILED:
-        if (err.class == ERR_CONFIG && err.os_error == EACCES)
+        if (err.class == ERR_CONFIG && err.os_error == EACCES && now_ms - r->started_ms > START_OVER_MS)
             start_over(&err);
         complain(&r->failed, LOG_LEVEL_ERROR, now_ms, role_name(p->role), p->index, err.text);
         break;
@@ -250,6 +252,7 @@ static bool keeper_start(struct role_context *c, struct err *err)
 
     self = (struct keeper_role){
         .context = c,
+        .started_ms = io_loop_now_ms(c->loop),
         .refused = {.what = "refused a question"},
         .malformed = {.what = "refused a message"},
         .failed = {.what = "cannot answer a question"},

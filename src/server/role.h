@@ -16,7 +16,7 @@
  * died: the role does the same with a grace time of a second.
  *
  * A front's index is its lane less one, so that during a reload, when old and new fronts run side by side, no two have
- * the same. Work threads: io_work_threads before the first io_work, in start().
+ * the same. Work threads: io_work_start in start().
  *
  * A role is confined (confine.h) before it reads the spool, the keeper as the last thing before READY.
  *
