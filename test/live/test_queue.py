@@ -1,0 +1,160 @@
+"""A queue of thousands: it is the same after every start, whatever became of the indexes of its segments; listed, filtered
+and changed as a whole, while mail goes on being delivered."""
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import PATIENCE, TACIT, wait_until
+
+FILL = os.environ.get("TACIT_FILL", str(Path(TACIT).parent / "bench" / "tacit-fill"))
+MESSAGES = 8000
+SEGMENT = 1 << 20
+
+
+def fill(t, messages=MESSAGES, size=1024):
+    t.data.mkdir(exist_ok=True)
+    subprocess.run([FILL, "--messages", str(messages), "--size", str(size), "--segment", str(SEGMENT), "--users", "100",
+                    "--sender-domains", "10", "--recipient-domains", "10", "--waiting", str(t.data / "spool")],
+                   check=True, capture_output=True)
+
+
+def rows(t, *args):
+    return {row["id"]: row for row in t.queue(*args)}
+
+
+def indexes(t):
+    return sorted((t.data / "spool" / "lane-00").glob("index-*.idx"))
+
+
+def segment_of(t, index):
+    _, lane, seq = index.stem.split("-")
+    return t.data / "spool" / f"lane-{lane}" / f"{seq}.seg"
+
+
+def flip(path, at):
+    octets = bytearray(path.read_bytes())
+    octets[at] ^= 1
+    path.write_bytes(octets)
+
+
+def restart(t):
+    t.kill_all()
+    t.start(timeout=20 * PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def big(request):
+    """A queue that has its indexes; tests change it one after the other."""
+    import shutil
+    import tempfile
+    from conftest import Tacit
+    directory = tempfile.mkdtemp(prefix="tacit-live-")
+    os.chmod(directory, 0o755)
+    t = Tacit(directory, extra=f"spool {{ segment = {SEGMENT} }}\n")
+    try:
+        fill(t)
+        t.start(timeout=20 * PATIENCE)
+        t.user("add", "alice@example.test")
+        # Each segment but the newest one of lane 1; those of lane 0 are too few to count on.
+        wait_until(lambda: len([i for i in indexes(t) if "-01-" in i.name]) >= 8, 60 * PATIENCE)
+        yield t
+        t.stop()
+        t.check_log()
+    finally:
+        if t.process:
+            t.kill_all()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_the_same_after_a_kill(big):
+    before = rows(big)
+    assert len(before) == MESSAGES and all(r["state"] == "waiting" for r in before.values())
+    restart(big)
+    assert rows(big) == before
+
+
+def test_an_index_that_is_not_right_counts_for_nothing(big):
+    before, files = rows(big), [i for i in indexes(big) if "-01-" in i.name]
+    cut, flipped, empty, first, second, gone, old = files[:7]
+    cut.write_bytes(cut.read_bytes()[:-20])
+    flip(flipped, 100)
+    empty.write_bytes(b"")
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    gone.unlink()
+    segment = segment_of(big, old)
+    os.utime(segment, ns=(segment.stat().st_atime_ns, segment.stat().st_mtime_ns + 1))
+    stranger = old.with_name("index-01-0000000000ffffff.idx")  # of a segment that is gone
+    stranger.write_bytes(one)
+    old.with_name("new-index-01-0000000000ffffff.idx").write_bytes(one[:100])
+    restart(big)
+    assert rows(big) == before
+    assert not stranger.exists() and not list(stranger.parent.glob("new-index-*"))
+
+
+def test_damage_behind_an_index_is_found_when_the_message_is_read(big):
+    """And at the start, once the file is known to have been touched."""
+    before = rows(big)
+    segment = segment_of(big, [i for i in indexes(big) if "-01-" in i.name][-1])  # no test before has touched it
+    stat = segment.stat()
+    big.kill_all()
+    flip(segment, 4096 + 16 + 700)
+    os.utime(segment, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    big.start(timeout=20 * PATIENCE)
+    after = rows(big)
+    bad = [i for i, r in after.items() if r["state"] == "unreadable"]
+    assert after.keys() == before.keys() and len(bad) == 1
+    assert "is damaged" not in big.log()
+    verify = subprocess.run([TACIT, "spool", "verify", str(segment.parent)], capture_output=True, text=True)
+    assert verify.returncode == 1 and segment.stem.lstrip("0") in verify.stdout + verify.stderr
+    os.utime(segment)
+    restart(big)
+    assert "is damaged" in big.log()
+    assert rows(big).keys() == before.keys() - set(bad)
+
+
+def test_filters_and_changes(big):
+    before = rows(big)
+    some = {i for i, r in before.items() if r["sender"].endswith("@sender3.example")}
+    assert len(some) > MESSAGES / 20
+    assert rows(big, "--domain", "sender3.example").keys() == some
+    assert rows(big, "--sender", "from3@sender3.example", "--text", "route").keys() == \
+        {i for i in some if before[i]["sender"] == "from3@sender3.example"}
+    done = big.run("queue", "hold", "--domain", "sender3.example", "--json").stdout.splitlines()
+    assert len(done) == len(some) and all('"done":true' in line for line in done)
+    assert rows(big, "--state", "held").keys() == some
+    assert "no such message" in big.run("queue", "remove", "0000000000001", check=False).stderr
+    restart(big)
+    assert rows(big, "--state", "held").keys() == some
+    assert f"{len(some)} messages released" in big.run("queue", "release", "--state", "held").stdout
+
+
+def test_mail_is_taken_while_back_is_away_and_delivered_while_all_is_removed(big):
+    back = dict(big.roles())["back"]
+    os.kill(back, signal.SIGSTOP)
+    with big.connect() as c:
+        c.helo()
+        assert c.message("a@b.example", "alice@example.test").startswith("250")
+    assert not big.mail("alice")
+    os.kill(back, signal.SIGCONT)
+    big.wait_mail("alice", 1)
+    total = len(rows(big))
+    remove = subprocess.Popen([TACIT, "queue", "remove", "--all", "--config", str(big.conf)], stdout=subprocess.PIPE,
+                              text=True)
+    with big.connect() as c:
+        c.helo()
+        assert c.message("a@b.example", "alice@example.test").startswith("250")
+    big.wait_mail("alice", 2, 30 * PATIENCE)
+    out, _ = remove.communicate(timeout=120 * PATIENCE)
+    assert remove.returncode == 0 and int(out.split()[0]) >= total
+    assert not rows(big)
+    restart(big)
+    assert not rows(big)
+    # The segments go when nothing needs them, and their indexes with them.
+    wait_until(lambda: not [i for i in indexes(big) if "-01-" in i.name and not segment_of(big, i).exists()],
+               30 * PATIENCE)
