@@ -14,6 +14,7 @@ measured here, beside it).
 import datetime
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def say(text):
 
 
 @contextmanager
-def running(cls, directory, work, **settings):
+def running(cls, directory, work, keep=False, **settings):
+    """A server for the time of a `with`. keep: its files are left until the end of all, for ext4 takes longer to make
+    a file where many were removed within the last minutes, and the next server would pay for that."""
     peer = cls(directory, work)
     for key, value in settings.items():
         setattr(peer, key, value)
@@ -78,7 +81,9 @@ def running(cls, directory, work, **settings):
         raise
     finally:
         peer.stop()
-        measure.clear(peer.dir)
+        if not keep:
+            shutil.rmtree(peer.dir)
+        os.sync()  # nor shall the next one wait for the disk
 
 
 def timed(samples, peer, path, run):
@@ -93,7 +98,7 @@ def timed(samples, peer, path, run):
 
 def accept(samples, cls, directory):
     """20 sessions, 4 KiB: a connection for each message, and connections kept; both generators."""
-    with running(cls, directory, "accept") as peer:
+    with running(cls, directory, "accept", keep=True) as peer:
         peer.load(40, kept=4)
         for shape, kept in (("each", 1), ("kept", KEPT)):
             timed(samples, peer, ("accept", cls.name, shape, "tacit-load"),
@@ -123,7 +128,7 @@ def maildir(samples, cls, directory):
         return {"rate": n / took, "cpu_us": (peer.group.cpu_us() - before) / n, "generator_us": sample["generator_us"],
                 "accepted_rate": sample["rate"]}
 
-    with running(cls, directory, "maildir") as peer:
+    with running(cls, directory, "maildir", keep=True) as peer:
         n = samples.count(path, lambda n: run(peer, n))
         sample = run(peer, n)
         samples.rates[path] = sample["rate"]
@@ -133,7 +138,7 @@ def maildir(samples, cls, directory):
 def syncs(results, cls, directory):
     """How often each server asks the disk to be sure, by work and sessions; while nothing is timed."""
     for work in cls.configured:
-        with running(cls, directory, work) as peer:
+        with running(cls, directory, work, keep=True) as peer:
             for sessions, n in ((1, 40), (20, 200)):
                 here = peer.delivered()
                 with measure.Syscalls(peer.group, directory) as seen:

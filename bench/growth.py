@@ -16,25 +16,26 @@ KEPT = 100  # messages on a connection
 def idle(classes, directory, mode, running):
     """Octets of memory for each idle session (greeted, EHLO said): all processes of the server with them, less without.
     tacit runs one front here. The others get fewer sessions, since each is a process in Postfix and Exim."""
-    wanted = {"tacit": {"smoke": 100}.get(mode, 10000), "Postfix": 100, "Exim": 100, "OpenSMTPD": 100}
-    result = {}
+    few = mode == "smoke"
+    counts = dict.fromkeys(("Postfix", "Exim", "OpenSMTPD"), [20 if few else 100])
+    counts["tacit"] = [10, 100] if few else [100, 1000, 10000]
+    rows = []
     for cls in classes:
-        count = min(wanted.get(cls.name, 0), 20 if mode == "smoke" and cls is not peers.Tacit else 1 << 30)
-        if not count:
+        if cls.name not in counts:
             continue
         settings = {"fronts": 1} if cls is peers.Tacit else {}
         with running(cls, directory, "accept", **settings) as peer:
             peer.load(40, kept=4)
             time.sleep(0.5)
-            before = peer.group.pss()
-            began = time.monotonic()
-            held = [session(peer.port) for _ in range(count)]
-            took = time.monotonic() - began
-            result[cls.name] = {"sessions": count, "each": (peer.group.pss() - before) / count, "before": before,
-                                "seconds": took}
+            before, held = peer.group.pss(), []
+            for count in counts[cls.name]:
+                began, had = time.monotonic(), len(held)
+                held += [session(peer.port) for _ in range(count - had)]
+                rows.append({"server": cls.name, "sessions": count, "each": (peer.group.pss() - before) / count,
+                             "before": before, "us_each": (time.monotonic() - began) / (count - had) * 1e6})
             for s in held:
                 s.close()
-    return result
+    return rows
 
 
 def session(port):
@@ -54,8 +55,8 @@ def queue(directory, mode, running):
             peer.halt()
             spool = peer.dir / "data" / "spool"
             if count:
-                subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--waiting", spool], check=True,
-                               capture_output=True)
+                subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--waiting", spool],
+                               check=True, capture_output=True)
                 for path in spool.glob("lane-*/**/*"):
                     os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
                 os.sync()

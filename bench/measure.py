@@ -3,14 +3,13 @@
 Processor time is that of a control group (version 2, or 1 with cpuacct) into which a server is started: it has every
 process that the server ever made, also those that ended and whose parent did not wait for them. Where no group can be
 made, the times of the server's processes that still run are added up from /proc/PID/stat with those of the children
-they waited for; that misses what Exim's detached deliveries cost. Neither has the work of kernel threads (the journal's,
-the disk's).
+they waited for; that misses what Exim's detached deliveries cost. Neither has the work of kernel threads (the
+journal's, the disk's).
 """
 import ctypes
 import os
 import platform
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -41,19 +40,29 @@ def end_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def own_group(kind):
+    """The control group in which the bench itself is, of version 2 ("") or of a controller of version 1."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kind in kinds.split(","):
+            return path
+    return "/"
+
+
 class Group:
     """The processes of one server."""
 
     def __init__(self, name):
         self.process = None  # Popen of the first process: for when there is no control group
         self.path = None
-        for place, counter in (("/sys/fs/cgroup/cgroup.controllers", "cpu.stat"),
-                               ("/sys/fs/cgroup/cpuacct/cgroup.procs", "cpuacct.usage")):
-            if Path(place).exists():
-                path = Path(place).parent / f"tacit-bench-{os.getpid()}-{name}"
+        for base, kind, counter in (("/sys/fs/cgroup", "", "cpu.stat"),
+                                    ("/sys/fs/cgroup/cpuacct", "cpuacct", "cpuacct.usage")):
+            home = Path(base + own_group(kind)) / "cgroup.procs"
+            if home.exists():
+                path = Path(base) / f"tacit-bench-{os.getpid()}-{name}"
                 try:
                     path.mkdir()
-                    self.path, self.counter = path, path / counter
+                    self.path, self.counter, self.home = path, path / counter, home
                     break
                 except OSError:
                     pass
@@ -64,12 +73,11 @@ class Group:
         if not self.path:
             yield
             return
-        home = self.path.parent / "cgroup.procs"
         (self.path / "cgroup.procs").write_text(str(os.getpid()))
         try:
             yield
         finally:
-            home.write_text(str(os.getpid()))
+            self.home.write_text(str(os.getpid()))
 
     def pids(self):
         if self.path:
@@ -136,7 +144,7 @@ def pss_of(pid):
         return 0
 
 
-# ---- system calls -----------------------------------------------------------------------------------------------------
+# ---- system calls ----------------------------------------------------------------------------------------------------
 
 SYNCS = ("fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync")
 
@@ -152,15 +160,15 @@ class Syscalls:
     def __enter__(self):
         pids = [p for pid in self.group.pids() for p in ("-p", str(pid))]
         self.process = subprocess.Popen(
-            ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={','.join(SYNCS)},openat", "-o", self.file, *pids],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            preexec_fn=end_with_parent)
-        wait_until(lambda: all(traced(pid) for pid in self.group.pids()), 20)
+            ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={','.join(SYNCS)},openat", "-o", self.file,
+             *pids], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, preexec_fn=end_with_parent)
+        wait_until(lambda: all(traced(pid) for pid in self.group.pids()), 60)
         return self
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(20)
+        self.process.wait(60)
         text = self.file.read_text(errors="replace")
         for name in SYNCS:
             n = len(re.findall(rf"^\d+ +{name}\(", text, re.M))
@@ -180,13 +188,13 @@ def traced(pid):
     return True
 
 
-# ---- loads ------------------------------------------------------------------------------------------------------------
+# ---- loads -----------------------------------------------------------------------------------------------------------
 
 def _run(command, env=None):
     """(output, seconds, µs of processor time) of a program that must succeed."""
     began = time.monotonic()
-    p = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
-                         start_new_session=True, preexec_fn=end_with_parent)
+    p = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         env=env, start_new_session=True, preexec_fn=end_with_parent)
     output = p.stdout.read()
     _, status, usage = os.wait4(p.pid, 0)
     took = time.monotonic() - began
@@ -201,14 +209,15 @@ def tacit_load(port, messages, *, sessions=20, kept=1, pipeline=False, size=4096
     """Sends with bench/load.c; a dict of rate, µs of the generator per message, latencies in µs. After QUIT it closes
     without waiting, as Postfix' client does by default: Exim holds its 221 back for 200 ms unless the client closes."""
     command = [LOAD, "-m", messages, "-s", sessions, "-k", kept, "-l", size, "-t", to, "-n", numbers, "-r", recipients,
-               "-T", seconds, "-f", "sender@load.example", "-pq" if pipeline else "-q", *(["-c", connecting] if connecting else []), f"127.0.0.1:{port}"]
+               "-T", seconds, "-f", "sender@load.example", "-pq" if pipeline else "-q",
+               *(["-c", connecting] if connecting else []), f"127.0.0.1:{port}"]
     output, _, _ = _run(command)
-    found = {k: float(v) for k, v in re.findall(r"(accepted|refused|broken|per_second|seconds|p50|p99|max|message) +([\d.]+)",
-                                                output.replace("own_cpu_us_per_message", "message"))}
+    found = {k: float(v) for k, v in re.findall(
+        r"(accepted|broken|per_second|seconds|p50|p99|own_cpu_us_per_message) +([\d.]+)", output)}
     if found["accepted"] != messages or found["broken"]:
         raise RuntimeError(f"not all messages were accepted: {output}")
-    return {"messages": messages, "seconds": found["seconds"], "rate": found["per_second"], "generator_us": found["message"],
-            "p50_us": found["p50"], "p99_us": found["p99"], "max_us": found["max"]}
+    return {"messages": messages, "seconds": found["seconds"], "rate": found["per_second"],
+            "generator_us": found["own_cpu_us_per_message"], "p50_us": found["p50"], "p99_us": found["p99"]}
 
 
 def smtp_source(port, messages, *, sessions=20, kept=False, size=4096):
@@ -230,7 +239,7 @@ def lane_bench(directory, seconds):
     return result
 
 
-# ---- figures ----------------------------------------------------------------------------------------------------------
+# ---- figures ---------------------------------------------------------------------------------------------------------
 
 def summary(values):
     """Median and range of the rounds."""
@@ -245,14 +254,11 @@ def machine(directory):
     path = str(Path(directory).resolve())
     inside = [m for m in mounts if path == m[1] or path.startswith(m[1].rstrip("/") + "/")]
     device, _, kind = max(inside, key=lambda m: len(m[1]))
+    probe = Group("probe")
+    source = f"the control group's {probe.counter.name}" if probe.path else "/proc/PID/stat, ten milliseconds at a time"
+    probe.end()
     memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
     return {"cores": len(os.sched_getaffinity(0)), "cpu": cpu[1] if cpu else platform.machine(),
             "kernel": platform.release(), "file_system": kind, "device": Path(device).name, "memory": memory,
-            "load_before": os.getloadavg()[0],
+            "processor_time": source, "load_before": os.getloadavg()[0],
             "congestion": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()}
-
-
-def clear(directory):
-    """Removes a server's files, and waits until the disk has done with them: the next one shall not pay."""
-    shutil.rmtree(directory, ignore_errors=True)
-    os.sync()

@@ -7,6 +7,7 @@ It listens on the loopback only, and all its processes are in one control group.
 
 Two kinds of work: "accept": a message is taken durably, answered, and kept, and nothing tries to deliver it; "maildir":
 it is delivered into one of ten Maildirs."""
+import itertools
 import json
 import os
 import shutil
@@ -31,11 +32,12 @@ class Peer:
     """One server, one directory, one kind of work. start() returns when it answers; stop() leaves nothing behind."""
 
     name = configured = ""
+    number = itertools.count()
     process = None
     connecting = None  # connections that may wait for their greeting at once; None: any number
 
     def __init__(self, directory, work):
-        self.dir = Path(directory) / self.name.lower()
+        self.dir = Path(directory) / f"{self.name.lower()}-{next(Peer.number)}"
         self.dir.mkdir(mode=0o755)
         self.mail = self.dir / "mail"
         self.work = work
@@ -66,7 +68,7 @@ class Peer:
             path.write_text(text)
 
     def place(self, path, *subdirs):
-        """A directory of the bench that stands at `path` in the namespace; its subdirectories as (name, owner, mode)."""
+        """A directory of the bench that stands at `path` in the namespace; with subdirectories (name, owner, mode)."""
         here = self.dir / path.strip("/").replace("/", "-")
         here.mkdir(exist_ok=True)
         for name, owner, mode in subdirs:
@@ -85,7 +87,7 @@ class Peer:
                                             cwd=self.dir, start_new_session=True, preexec_fn=end_with_parent)
         self.group.process = self.process
         self.binds = binds
-        wait_until(self.answers, 30)
+        wait_until(self.answers, 60)
 
     def inside(self, command, **options):
         """Runs a command in the server's namespace."""
@@ -105,7 +107,7 @@ class Peer:
 
     def told(self):
         text = ""
-        for path in [self.dir / "output", *self.dir.glob("*log*"), *self.dir.glob("*/mainlog"), *self.dir.glob("*/paniclog")]:
+        for path in [self.dir / "output", *self.dir.glob("*log*"), *self.dir.glob("*/exim4/*log")]:
             if path.is_file():
                 text += f"{path.name}: {path.read_text(errors='replace')[-2000:]}\n"
         return text
@@ -205,8 +207,8 @@ limits {{ sessions_per_client = 20000  greeting_delay = "0ms" }}
 
 class Postfix(Peer):
     name = "Postfix"
-    configured = {"accept": "every message on HOLD; in_flow_delay = 0; HOLD is set where the queue file is written, so that "
-                            "the queue manager never sees it",
+    configured = {"accept": "every message on HOLD, which is set where the queue file is written, so that the queue "
+                            "manager never sees it; in_flow_delay = 0",
                   "maildir": "virtual(8) with the ten users in the configuration; in_flow_delay = 0"}
 
     def start(self):
@@ -230,7 +232,7 @@ virtual_gid_maps = static:{VMAIL}
         self.port = self.inner.port
         self.process = self.group.process = self.inner.process
         self.output = self.inner.output
-        wait_until(self.answers, 30)
+        wait_until(self.answers, 60)
         return self
 
     def told(self):
@@ -291,14 +293,15 @@ begin retry
 
 
 class OpenSmtpd(Peer):
-    """Its accept queue holds 5 connections, which is compiled in: where more come at once, the kernel drops some of them
-    after the client was told that they stand, and that client waits for a greeting until it gives up. So no more than
-    4 connect at once, and smtp-source, which cannot be told so, is not used."""
+    """Its accept queue holds 5 connections, which is compiled in: where more come at once, the kernel drops some of
+    them after the client was told that they stand, and that client waits for a greeting until it gives up. So no more
+    than 4 connect at once, and smtp-source, which cannot be told so, is not used."""
     name = "OpenSMTPD"
     connecting = 4
-    configured = {"accept": "smtpctl pause mda; no limit on messages of a connection; at most 4 connecting at once, since "
-                            "its accept queue is 5; so no smtp-source",
-                  "maildir": "mail.maildir of its package; no limit on messages of a connection; at most 4 connecting at once"}
+    configured = {"accept": "smtpctl pause mda; no limit on messages of a connection; at most 4 connecting at once, "
+                            "since its accept queue is 5; so no smtp-source",
+                  "maildir": "mail.maildir of its package; no limit on messages of a connection; at most 4 connecting "
+                             "at once"}
 
     def start(self):
         root = unpacked("opensmtpd")
@@ -334,8 +337,8 @@ class Sink(Peer):
 
 def version(cls):
     """What was measured, in a few words."""
-    package = {"Postfix": "postfix", "smtp-sink": "postfix", "Exim": "exim4-daemon-light", "OpenSMTPD": "opensmtpd"}.get(cls.name)
-    if not package:
-        return subprocess.run([cls.program, "--version"], capture_output=True, text=True).stdout.split("\n")[0] or "tacit"
+    if cls is Tacit:
+        return subprocess.run([cls.program, "--version"], capture_output=True, text=True).stdout.split()[-1]
+    package = {Exim: "exim4-daemon-light", OpenSmtpd: "opensmtpd"}.get(cls, "postfix")
     policy = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True).stdout
-    return next((f"{package} {line.split()[1]}" for line in policy.splitlines() if "Candidate:" in line), package)
+    return next((line.split()[1] for line in policy.splitlines() if "Candidate:" in line), "unknown")

@@ -1,16 +1,20 @@
-"""SVG plots: bars with ranges, and lines. No library, nothing from outside the file, readable on light and on dark ground
-(the colours follow the reader's setting; where a viewer knows none, the ground is light)."""
+"""SVG plots: bars with ranges, and lines. No library, nothing from outside the file, readable on light and on dark
+ground (the colours follow the reader's setting; where a viewer knows none, the ground is light)."""
 import math
 from html import escape
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f } .small { font-size: 11px; fill: #57606a }
-.title { font-size: 15px; font-weight: 600 } .grid { stroke: #d0d7de; stroke-width: 1 } .range { stroke: #24292f; stroke-width: 1.3 }
+.title { font-size: 15px; font-weight: 600 } .grid { stroke: #d0d7de; stroke-width: 1 }
+.range { stroke: #24292f; stroke-width: 1.3 }
 .ground { fill: #ffffff } .c0 { fill: #0969da; stroke: #0969da } .c1 { fill: #bf5b04; stroke: #bf5b04 }
-.c2 { fill: #1a7f37; stroke: #1a7f37 } .c3 { fill: #8250df; stroke: #8250df } .bar { stroke: none } .line { fill: none; stroke-width: 2 }
+.c2 { fill: #1a7f37; stroke: #1a7f37 } .c3 { fill: #8250df; stroke: #8250df }
+.bar { stroke: none } .line { fill: none; stroke-width: 2 }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9da7b1 } .grid { stroke: #3d444d }
-.range { stroke: #e6edf3 } .ground { fill: #0d1117 } .c0 { fill: #4493f8; stroke: #4493f8 } .c1 { fill: #f0883e; stroke: #f0883e }
-.c2 { fill: #3fb950; stroke: #3fb950 } .c3 { fill: #ab7df8; stroke: #ab7df8 } .bar { stroke: none } .line { fill: none } }
+.range { stroke: #e6edf3 } .ground { fill: #0d1117 }
+.c0 { fill: #4493f8; stroke: #4493f8 } .c1 { fill: #f0883e; stroke: #f0883e }
+.c2 { fill: #3fb950; stroke: #3fb950 } .c3 { fill: #ab7df8; stroke: #ab7df8 }
+.bar { stroke: none } .line { fill: none } }
 """
 WIDTH, LEFT, RIGHT = 760, 175, 90
 
@@ -46,7 +50,8 @@ def _text(x, y, text, cls="", anchor="start"):
 def _legend(names, y):
     body, x = [], LEFT
     for i, name in enumerate(names):
-        body.append(f'<rect class="bar c{i % 4}" x="{x}" y="{y - 10}" width="11" height="11" rx="2"/>' + _text(x + 16, y, name))
+        body.append(f'<rect class="bar c{i % 4}" x="{x}" y="{y - 10}" width="11" height="11" rx="2"/>')
+        body.append(_text(x + 16, y, name))
         x += 34 + 7.2 * len(name)
     return body
 
@@ -70,7 +75,8 @@ def bars(title, unit, groups, names):
             drawn.append(f'<rect class="bar c{i % 4}" x="{LEFT}" y="{y}" width="{max(1, s["median"] * scale):.1f}" '
                          f'height="13" rx="2"/>')
             low, high = LEFT + s["low"] * scale, LEFT + s["high"] * scale
-            drawn.append(f'<path class="range" d="M{low:.1f} {y + 6.5}H{high:.1f}M{low:.1f} {y + 3}v7M{high:.1f} {y + 3}v7"/>')
+            ends = f"M{low:.1f} {y + 3}v7M{high:.1f} {y + 3}v7"
+            drawn.append(f'<path class="range" d="M{low:.1f} {y + 6.5}H{high:.1f}{ends}"/>')
             drawn.append(_text(max(high, LEFT + s["median"] * scale) + 6, y + 11, figure(s["median"]), "small"))
             y += 16
         y += 12
@@ -83,9 +89,8 @@ def bars(title, unit, groups, names):
 
 def lines(title, across, unit, series):
     """series: [(name, [(x, y)])], both axes logarithmic."""
-    points = [p for _, row in series for p in row if p[0] > 0 and p[1] > 0]
-    bounds = [(math.floor(math.log10(min(p[i] for p in points))), math.ceil(math.log10(max(p[i] for p in points)) - 1e-9))
-              for i in (0, 1)]
+    places = [[math.log10(p[i]) for _, row in series for p in row if p[0] > 0 and p[1] > 0] for i in (0, 1)]
+    bounds = [(math.floor(min(logs)), math.ceil(max(logs) - 1e-9)) for logs in places]
     bounds = [(low, max(high, low + 1)) for low, high in bounds]
     top, height = 66, 240
 
@@ -97,15 +102,19 @@ def lines(title, across, unit, series):
     body = [_text(16, 24, title, "title")] + _legend([name for name, _ in series], 48)
     for e in range(bounds[0][0], bounds[0][1] + 1):
         x, _ = at(10 ** e, 10 ** bounds[1][0])
-        body.append(f'<path class="grid" d="M{x:.1f} {top}v{height}"/>' + _text(x, top + height + 16, _mark(10 ** e), "small", "middle"))
+        body.append(f'<path class="grid" d="M{x:.1f} {top}v{height}"/>')
+        body.append(_text(x, top + height + 16, _mark(10 ** e), "small", "middle"))
     for e in range(bounds[1][0], bounds[1][1] + 1):
         _, y = at(10 ** bounds[0][0], 10 ** e)
-        body.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>' + _text(LEFT - 8, y + 4, _mark(10 ** e), "small", "end"))
+        body.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        body.append(_text(LEFT - 8, y + 4, _mark(10 ** e), "small", "end"))
     for i, (_, row) in enumerate(series):
         places = [at(x, y) for x, y in row if x > 0 and y > 0]
-        body.append(f'<path class="line c{i % 4}" style="fill:none" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) + '"/>')
+        course = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        body.append(f'<path class="line c{i % 4}" style="fill:none" d="M{course}"/>')
         body += [f'<circle class="c{i % 4}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in places]
         if places:
             body.append(_text(places[-1][0] + 8, places[-1][1] + 4, figure(row[-1][1]), "small"))
-    body.append(_text(WIDTH - 16, top + height + 36, f"across: {across}; up: {unit}; both scales logarithmic", "small", "end"))
+    legend = f"across: {across}; up: {unit}; both scales logarithmic"
+    body.append(_text(WIDTH - 16, top + height + 36, legend, "small", "end"))
     return _svg(top + height + 48, body, title)

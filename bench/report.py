@@ -24,6 +24,11 @@ def ratio(s, base):
     return f"{s['median'] / base['median']:.2f}" if s and base else "–"
 
 
+def thousandfold(s):
+    """Milliseconds as microseconds."""
+    return {k: v * 1000 for k, v in s.items()}
+
+
 def get(tree, *words):
     for word in words:
         tree = (tree or {}).get(str(word))
@@ -47,18 +52,19 @@ def octets(n):
     return ""
 
 
-# ---- tables: name -> (heading, columns, rows) -------------------------------------------------------------------------
+# ---- tables: name -> (heading, columns, rows) ------------------------------------------------------------------------
 
 def machine(r):
     m = r["machine"]
     disk = r["disk"]["disk"]
     rows = [["processor", f"{m['cores']} × {m['cpu']}"], ["kernel", m["kernel"]],
             ["file system", f"{m['file_system']} on {m['device']}"], ["memory", octets(m["memory"])],
-            ["TCP congestion control", m["congestion"]], ["load before the start", f"{m['load_before']:.2f}" + busy(m)],
+            ["TCP congestion control", m["congestion"]], ["processor time from", m["processor_time"]], ["load before the start", f"{m['load_before']:.2f}" + busy(m)],
             ["fdatasync of one page, median of a round", num(disk["p50_ms"]) + " ms"],
             ["… its 99th percentile", num(disk["p99_ms"]) + " ms"]]
     rows += [["versions", ", ".join(f"{n}: {v}" for n, v in r["versions"].items() if n != "smtp-sink")],
-             ["run", f"{r['when']}, commit {r['commit']}, {r['rounds']} rounds, BENCH={r['mode']}, {r['minutes']:.0f} minutes"]]
+             ["run", f"{r['when']}, commit {r['commit']}, {r['rounds']} rounds, BENCH={r['mode']}, "
+                     f"{r['minutes']:.0f} minutes"]]
     return "The machine", ["", ""], rows
 
 
@@ -79,25 +85,25 @@ def accept(r):
                 s = get(peer, shape, generator)
                 if not s:
                     continue
-                rows.append([what, generator, server(r, name), num(s["rate"]), ratio(s["rate"], base and base["rate"]), num(s["cpu_us"]),
-                             num(s["generator_us"])])
-    return ("Accepting, 4 KiB, 20 sessions", ["work", "generator", "server", "messages/s", "× Postfix", "server µs each",
-                                             "generator µs each"], rows)
+                rows.append([what, generator, server(r, name), num(s["rate"]), ratio(s["rate"], get(base, "rate")),
+                             num(s["cpu_us"]), num(s["generator_us"])])
+    return ("Accepting, 4 KiB, 20 sessions",
+            ["work", "generator", "server", "messages/s", "× Postfix", "server µs each", "generator µs each"], rows)
 
 
 def maildir(r):
     base = get(r, "maildir", BASE)
     return ("Into ten Maildirs, 4 KiB, 20 sessions, connections kept, until all are there",
             ["server", "messages/s", "× Postfix", "server µs each", "accepted/s meanwhile"],
-            [[server(r, n), num(s["rate"]), ratio(s["rate"], base and base["rate"]), num(s["cpu_us"]), num(s["accepted_rate"])]
-             for n, s in r["maildir"].items()])
+            [[server(r, n), num(s["rate"]), ratio(s["rate"], get(base, "rate")), num(s["cpu_us"]),
+              num(s["accepted_rate"])] for n, s in r["maildir"].items()])
 
 
 def syncs(r):
     rows = []
     for name, works in r["syncs"].items():
         for work, row in works.items():
-            told = [", ".join(f"{n:.2f} {call}" for call, n in row[sessions].items()) or "none" for sessions in ("1", "20")]
+            told = [", ".join(f"{n:.2f} {call}" for call, n in row[k].items()) or "none" for k in ("1", "20")]
             rows.append([name, work, *told])
     return "Calls that make it durable, for each message", ["server", "work", "1 session", "20 sessions"], rows
 
@@ -113,22 +119,25 @@ def pipelined(r):
         group = get(r, "disk", batch, "records")
         for name, peer in r.get("pipelined", {}).items():
             s = peer[sessions]
-            rows.append([sessions, name, num(s["rate"]), ratio(s["rate"], group), num(s["cpu_us"]), num(s["generator_us"])])
+            rows.append([sessions, name, num(s["rate"]), ratio(s["rate"], group), num(s["cpu_us"]),
+                         num(s["generator_us"])])
     return ("Pipelined, 4 KiB", ["sessions", "server", "messages/s", "× lane's batches of as many", "server µs each",
                                  "generator µs each"], rows)
 
 
 def latency(r):
     disk = r["disk"]["disk"]
-    rows = [["the disk's fdatasync", "", *(num({k: v * 1000 for k, v in disk[p].items()}) for p in ("p50_ms", "p99_ms"))]]
+    rows = [["the disk's fdatasync", "", *(num(thousandfold(disk[p])) for p in ("p50_ms", "p99_ms"))]]
     for name, peer in r.get("latency", {}).items():
         rows += [[name, sessions, num(s["p50_us"]), num(s["p99_us"])] for sessions, s in peer.items()]
     return "From the end of DATA to its reply", ["", "clients", "median µs", "99 % µs"], rows
 
 
 def idle(r):
-    return ("Idle sessions (greeted, EHLO said)", ["server", "sessions", "octets each", "server without them"],
-            [[n, str(s["sessions"]), octets(s["each"]), octets(s["before"])] for n, s in r["idle"].items()])
+    return ("Idle sessions (greeted, EHLO said)",
+            ["server", "sessions", "octets each", "server without them", "µs to open each"],
+            [[s["server"], f"{s['sessions']:,}", octets(s["each"]), octets(s["before"]), plot.figure(s["us_each"])]
+             for s in r["idle"]])
 
 
 def growth_queue(r):
@@ -139,22 +148,25 @@ def growth_queue(r):
 
 def growth_recipients(r):
     return ("Recipients of a message", ["recipients", "messages/s", "server µs each message", "each recipient"],
-            [[str(s["recipients"]), plot.figure(s["rate"]), plot.figure(s["cpu_us"]), plot.figure(s["cpu_us"] / s["recipients"])]
-             for s in r["growth"]["recipients"]])
+            [[f"{s['recipients']:,}", plot.figure(s["rate"]), plot.figure(s["cpu_us"]),
+              plot.figure(s["cpu_us"] / s["recipients"])] for s in r["growth"]["recipients"]])
 
 
 def growth_domains(r):
     return ("Configured domains", ["domains", "ready s", "memory, all processes", "server µs each message"],
-            [[f"{s['domains']:,}", f"{s['ready_s']:.2f}", octets(s["octets"]), plot.figure(s["cpu_us"])] for s in r["growth"]["domains"]])
+            [[f"{s['domains']:,}", f"{s['ready_s']:.2f}", octets(s["octets"]), plot.figure(s["cpu_us"])]
+             for s in r["growth"]["domains"]])
 
 
 def growth_entries(r):
-    return ("Entries of the directory, asked for at each RCPT", ["directory", "entries", "keeper's memory", "server µs each message"],
-            [[s["kind"], f"{s['entries']:,}", octets(s["keeper_octets"]), plot.figure(s["cpu_us"])] for s in r["growth"]["entries"]])
+    return ("Entries of the directory, asked for at each RCPT",
+            ["directory", "entries", "keeper's memory", "server µs each message"],
+            [[s["kind"], f"{s['entries']:,}", octets(s["keeper_octets"]), plot.figure(s["cpu_us"])]
+             for s in r["growth"]["entries"]])
 
 
-TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, pipelined, latency, idle, growth_queue,
-                                  growth_recipients, growth_domains, growth_entries)}
+TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, pipelined, latency, idle,
+                                  growth_queue, growth_recipients, growth_domains, growth_entries)}
 
 
 def terminal(r):
@@ -173,19 +185,20 @@ def markdown(heading, columns, rows):
                       *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-# ---- plots ------------------------------------------------------------------------------------------------------------
+# ---- plots -----------------------------------------------------------------------------------------------------------
 
 def plots(r, directory):
     """Writes bench-*.svg; gives their names."""
-    names = [n for n in r["accept"] if n != "smtp-sink"]
-    drawn = {"bench-accept": plot.bars("20 sessions, 4 KiB", "messages a second", [
-        (server(r, n), [get(r, "accept", n, shape, "tacit-load", "rate") for shape in ("kept", "each")] + [get(r, "maildir", n, "rate")])
-        for n in names], ["accepted, connections kept", "accepted, a connection each", "into Maildirs"])}
-    drawn["bench-cpu"] = plot.bars("Processor time of the server for each message", "µs", [
-        (server(r, n), [get(r, "accept", n, shape, "tacit-load", "cpu_us") for shape in ("kept", "each")] + [get(r, "maildir", n, "cpu_us")])
-        for n in names], ["accepted, connections kept", "accepted, a connection each", "into Maildirs"])
+    works = ["accepted, connections kept", "accepted, a connection each", "into Maildirs"]
+
+    def of_each(what):
+        return [(server(r, n), [*(get(r, "accept", n, shape, "tacit-load", what) for shape in ("kept", "each")),
+                                get(r, "maildir", n, what)]) for n in r["accept"] if n != "smtp-sink"]
+
+    drawn = {"bench-accept": plot.bars("20 sessions, 4 KiB", "messages a second", of_each("rate"), works),
+             "bench-cpu": plot.bars("Processor time of the server for each message", "µs", of_each("cpu_us"), works)}
     if r.get("latency"):
-        disk = {k: v * 1000 for k, v in r["disk"]["disk"]["p50_ms"].items()}
+        disk = thousandfold(r["disk"]["disk"]["p50_ms"])
         drawn["bench-latency"] = plot.bars("From the end of DATA to its reply", "µs", [
             ("the disk", [disk, None])] + [(f"{n}, {sessions}", [s["p50_us"], s["p99_us"]])
                                           for n, peer in r["latency"].items() for sessions, s in peer.items()],
@@ -204,7 +217,10 @@ def write_doc(r, doc=DOC):
 
     def fill(match):
         name = match[1]
-        body = "\n".join(f"![{p}]({p}.svg)" for p in plots(r, doc.parent)) if name == "plots" else markdown(*TABLES[name](r))
+        if name == "plots":
+            body = "\n".join(f"![{p}]({p}.svg)" for p in plots(r, doc.parent))
+        else:
+            body = markdown(*TABLES[name](r))
         return f"<!-- bench:{name} -->\n{body}\n<!-- /bench -->"
     doc.write_text(re.sub(r"<!-- bench:(\w+) -->\n.*?<!-- /bench -->", fill, text, flags=re.S))
 

@@ -23,7 +23,8 @@ def results():
         pytest.skip("make bench needs root")
     place = Path(tempfile.mkdtemp(prefix="tacit-bench-"))  # pytest's own directories are closed to tacit's users
     place.chmod(0o755)
-    env = dict(os.environ, BENCH="smoke", BENCH_PEERS="tacit", BENCH_DIR=str(place), BENCH_RESULTS=str(place / "results"))
+    env = dict(os.environ, BENCH="smoke", BENCH_PEERS="tacit", BENCH_DIR=str(place),
+               BENCH_RESULTS=str(place / "results"))
     try:
         run = subprocess.run([ROOT / "script" / "bench"], env=env, capture_output=True, text=True, timeout=240)
         assert run.returncode == 0, run.stdout + run.stderr
