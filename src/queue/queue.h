@@ -140,14 +140,14 @@ bool                  queue_segment_present(struct queue *q, uint32_t lane, uint
 /* Everything in segments of this lane below `seq` has been applied. */
 void                  queue_lane_read(struct queue *q, uint32_t lane, uint64_t seq, uint64_t now_ms);
 void                  queue_segment_damaged(struct queue *q, uint32_t lane, uint64_t seq);
-bool                  queue_segment_exists(const struct queue *q, uint32_t lane, uint64_t seq);
-void                  queue_segment_indexed(struct queue *q, uint32_t lane, uint64_t seq);
+struct queue_segment *queue_segment_find(const struct queue *q, uint32_t lane, uint64_t seq); /* NULL: none */
 /* A segment that may be released, or NULL. */
 struct queue_segment *queue_releasable(const struct queue *q);
 /* It was released, durably: forgets it and the tombstones that it needed. */
 void                  queue_segment_gone(struct queue *q, struct queue_segment *s);
 /* A segment that has been complete for `settle_ms` and is pinned by a quarter of its weight or less. */
 struct queue_segment *queue_compactable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms);
+bool                  queue_is_compactable(const struct queue_segment *s, uint64_t now_ms, uint64_t settle_ms);
 /* One without an index that has been complete for `settle_ms`, is pinned by `pins` records or more, and is not to be
  * emptied. */
 struct queue_segment *queue_indexable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms, uint32_t pins);
@@ -155,6 +155,11 @@ struct queue_segment *queue_indexable(const struct queue *q, uint64_t now_ms, ui
  * (place.seq 0), which is made anew from its id. Stops when `each` returns false. */
 void                  queue_each_pin(const struct queue *q, const struct queue_segment                                           *s,
                                      bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg);
+
+/* The same for a large queue: looks at `most` messages from *at on (0: the first), which it moves on. True: that was
+ * all. When `each` returned false, what it was told last may come once more. */
+bool queue_some_pins(const struct queue *q, const struct queue_segment *s, size_t *at, size_t most,
+                     bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg);
 
 /* ---- between queue.c and segment.c ---- */
 

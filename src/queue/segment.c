@@ -92,17 +92,9 @@ void queue_segment_damaged(struct queue *q, uint32_t lane, uint64_t seq)
         s->damaged = true;
 }
 
-bool queue_segment_exists(const struct queue *q, uint32_t lane, uint64_t seq)
+struct queue_segment *queue_segment_find(const struct queue *q, uint32_t lane, uint64_t seq)
 {
-    return map_get_u64(&q->segments[lane], seq) != NULL;
-}
-
-void queue_segment_indexed(struct queue *q, uint32_t lane, uint64_t seq)
-{
-    struct queue_segment *s = map_get_u64(&q->segments[lane], seq);
-
-    if (s)
-        s->indexed = true;
+    return map_get_u64(&q->segments[lane], seq);
 }
 
 struct queue_segment *queue_releasable(const struct queue *q)
@@ -149,13 +141,18 @@ static bool is_settled(const struct queue_segment *s, uint64_t now_ms, uint64_t 
 
 static bool is_sparse(const struct queue_segment *s) { return s->weight_alive <= s->weight / 4; }
 
+bool queue_is_compactable(const struct queue_segment *s, uint64_t now_ms, uint64_t settle_ms)
+{
+    return is_settled(s, now_ms, settle_ms) && is_sparse(s);
+}
+
 struct queue_segment *queue_compactable(const struct queue *q, uint64_t now_ms, uint64_t settle_ms)
 {
     struct queue_segment *s;
 
     for (size_t lane = 0; lane < QUEUE_LANES; lane++)
         for (size_t at = 0; (s = map_next(&q->segments[lane], &at));)
-            if (is_settled(s, now_ms, settle_ms) && is_sparse(s))
+            if (queue_is_compactable(s, now_ms, settle_ms))
                 return s;
     return NULL;
 }
@@ -188,22 +185,41 @@ static bool each_pin_of_message(const struct queue_message *m, const struct queu
     return !lies_in(m->progress, s) || each(RECORD_PROGRESS, m->id, m->progress, arg);
 }
 
-void queue_each_pin(const struct queue *q, const struct queue_segment                                           *s,
-                    bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg)
+bool queue_some_pins(const struct queue *q, const struct queue_segment *s, size_t *at, size_t most,
+                     bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg)
 {
     struct queue_message   *m;
     struct queue_tombstone *t;
     struct queue_state     *state;
 
-    for (size_t at = 0; (m = queue_next(q, &at));)
-        if (!m->busy && !each_pin_of_message(m, s, each, arg))
-            return;
+    for (; most; most--) {
+        size_t before = *at;
+
+        m = queue_next(q, at);
+        if (!m)
+            break;
+        if (!m->busy && !each_pin_of_message(m, s, each, arg)) {
+            *at = before; /* the same message once more */
+            return false;
+        }
+    }
+    if (!most)
+        return false;
     if (s->lane != 0)
-        return;
-    for (size_t at = 0; (t = map_next(&q->dead, &at));)
+        return true;
+    for (size_t i = 0; (t = map_next(&q->dead, &i));)
         if (t->finished_seq == s->seq && !each(RECORD_FINISHED, t->id, (struct queue_place){0}, arg))
-            return;
-    for (size_t at = 0; (state = map_next(&q->states, &at));)
+            return false;
+    for (size_t i = 0; (state = map_next(&q->states, &i));)
         if (lies_in(state->place, s) && !each(RECORD_STATE, 0, state->place, arg))
-            return;
+            return false;
+    return true;
+}
+
+void queue_each_pin(const struct queue *q, const struct queue_segment                                           *s,
+                    bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg)
+{
+    size_t at = 0;
+
+    queue_some_pins(q, s, &at, SIZE_MAX, each, arg);
 }

@@ -86,6 +86,9 @@ struct back {
     struct back_release *release; /* under way, or NULL */
     struct back_index   *index;   /* being made, or NULL */
     bool                 compacting, digesting;
+    uint32_t             compact_lane; /* the segment under way, and how far */
+    uint64_t             compact_seq;
+    size_t               compact_at;
 
     /* back_ask.c */
     struct io_ipc *keeper;

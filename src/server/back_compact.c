@@ -2,14 +2,14 @@
  * is durable the segment goes.
  *
  * What belongs to a message at which an attempt is at work is left alone: the attempt will write anew itself, and a
- * copy of its old progress must not come after that. One slice at a time, so that an old segment of a large queue does
- * not hold up deliveries. */
+ * copy of its old progress must not come after that. One slice at a time, of records and of messages looked at, so that
+ * an old segment of a large queue does not hold up deliveries. */
 #include "server/back.h"
 #include "server/log.h"
 
 #include <stdlib.h>
 
-enum { SETTLE_MS = 60 * 1000, SLICE_RECORDS = 200, SLICE_OCTETS = 1 << 20 };
+enum { SETTLE_MS = 60 * 1000, SLICE_RECORDS = 200, SLICE_OCTETS = 1 << 20, SLICE_MESSAGES = 1 << 18 };
 
 struct pin {
     enum record_type   type;
@@ -57,6 +57,22 @@ static bool move(struct slice *s, struct back_store *store, const struct pin *pi
     return buf_append(back_store_record(store, pin->type), payload);
 }
 
+/* The segment that was begun, or another one, from its first message on. */
+static struct queue_segment *choose(struct back *b)
+{
+    struct queue_segment *s = queue_segment_find(&b->queue, b->compact_lane, b->compact_seq);
+
+    if (s && queue_is_compactable(s, io_wall_ms(), SETTLE_MS))
+        return s;
+    s = queue_compactable(&b->queue, io_wall_ms(), SETTLE_MS);
+    if (s) {
+        b->compact_lane = s->lane;
+        b->compact_seq = s->seq;
+        b->compact_at = 0;
+    }
+    return s;
+}
+
 void back_compact_tick(struct back *b)
 {
     struct queue_segment *segment;
@@ -67,12 +83,17 @@ void back_compact_tick(struct back *b)
 
     if (b->compacting || b->draining || b->store_waits)
         return;
-    segment = queue_compactable(&b->queue, io_wall_ms(), SETTLE_MS);
+    segment = choose(b);
     s = segment ? malloc(sizeof *s) : NULL;
     if (!s)
         return;
     *s = (struct slice){.back = b};
-    queue_each_pin(&b->queue, segment, each_pin, s);
+    if (queue_some_pins(&b->queue, segment, &b->compact_at, SLICE_MESSAGES, each_pin, s))
+        b->compact_at = 0; /* what is left belongs to busy messages: once more */
+    if (!s->count) {
+        free(s);
+        return;
+    }
     store = back_store_new(b, moved, b);
     buf_init(&buffer, BACK_RECORD_MAX + 4096);
     for (size_t i = 0; i < s->count && octets < SLICE_OCTETS; i++)

@@ -69,7 +69,7 @@ static void made(void *arg)
     struct back_index *x = arg;
     struct back       *b = x->back;
 
-    if (!queue_segment_exists(&b->queue, x->lane, x->seq)) /* released meanwhile */
+    if (!queue_segment_find(&b->queue, x->lane, x->seq)) /* released meanwhile */
         lane_index_remove(x->index_dir, x->lane, x->seq, NULL);
     index_free(x);
     if (!b->draining)
@@ -129,7 +129,7 @@ bool back_index_replay(struct back *b, unsigned lane, uint64_t seq, struct buf *
         if (queue_apply_brief(&b->queue, place, &brief, NULL) == QUEUE_NO_MEMORY)
             back_give_up("out of memory for the queue", NULL);
     }
-    queue_segment_indexed(&b->queue, lane, seq);
+    queue_segment_find(&b->queue, lane, seq)->indexed = true; /* it was listed before */
     return true;
 }
 
@@ -137,7 +137,7 @@ static bool keep(unsigned lane, uint64_t seq, void *arg)
 {
     struct back *b = arg;
 
-    return lane < QUEUE_LANES && queue_segment_exists(&b->queue, lane, seq);
+    return lane < QUEUE_LANES && queue_segment_find(&b->queue, lane, seq);
 }
 
 void back_index_clean(struct back *b)
