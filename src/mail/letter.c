@@ -71,6 +71,8 @@ bool letter_address(struct buf *out, const struct mail_address *a, struct str mt
         mail_address_format(a, &text);
         if (!mail_utf8_xtext_encode(buf_str(&text), out))
             mail_safe_text(buf_str(&text), false, 2 * MAIL_PATH_MAX, out);
+        if (!buf_ok(&text))
+            out->failed = true;
         buf_done(&text);
     } else {
         mail_address_format(a, out);

@@ -49,7 +49,7 @@ static void original_recipient_put(const struct mail_report_recipient *p, bool u
 
     if (!p->original_type.len)
         return;
-    buf_init(&text, LETTER_TEXT_MAX);
+    buf_init(&text, 8 * MAIL_ORCPT_MAX); /* encoded; cut below */
     letter_word(&text, p->original_type);
     buf_append_z(&text, "; ");
     if (utf8 || !str_eq_nocase(p->original_type, STR("utf-8")) || !mail_utf8_xtext_encode(p->original, &text))
@@ -57,6 +57,8 @@ static void original_recipient_put(const struct mail_report_recipient *p, bool u
     buf_append_z(out, "Original-Recipient: ");
     mail_safe_text(buf_str(&text), utf8, LETTER_TEXT_MAX, out);
     buf_append_z(out, "\r\n");
+    if (!buf_ok(&text))
+        out->failed = true;
     buf_done(&text);
 }
 
@@ -160,8 +162,10 @@ static bool boundary_choose(struct str id, struct str returned, struct buf *ret_
         buf_append_z(ret_boundary, "=_tacit_");
         letter_word(ret_boundary, str_part(id, 0, 32));
         buf_printf(ret_boundary, "_%u", i);
+        if (!buf_ok(ret_boundary))
+            return false;
         if (str_find(returned, buf_str(ret_boundary)) == STR_NOT_FOUND)
-            return buf_ok(ret_boundary);
+            return true;
     }
     return false;
 }
@@ -204,6 +208,8 @@ static bool parts_make(const struct mail_report *r, struct parts *p)
         p->returned = r->content;
     if (!boundary_choose(r->id, p->returned, &p->boundary))
         p->returned = STR_NONE;
+    if (!buf_ok(&p->boundary))
+        return false;
     status_put(r, p->utf8, &p->status);
     return report_text(r, buf_str(&p->subject), p->utf8, &p->text) && buf_ok(&p->status);
 }
