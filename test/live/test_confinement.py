@@ -14,9 +14,10 @@ import pytest
 
 import conftest
 from conftest import PATIENCE, wait_until
+from test_front import is_sanitized
 
 CONFINED = os.environ["TACIT_CONFINED"]
-SANITIZED = PATIENCE > 1
+SANITIZED = is_sanitized()
 ORDINARY = 61500  # nobody's number
 ROOT = os.geteuid() == 0
 WHO = ["root", "ordinary user"] if ROOT else ["ordinary user"]

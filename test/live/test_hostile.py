@@ -85,7 +85,7 @@ def test_envelopes_of_many_sessions_share_a_ceiling(make_tacit):
     clients = [t.connect() for _ in range(40)]
     counts = [accepted(c) for c in clients]
     assert counts[0] == 1000 and counts[-1] == 100
-    if not is_sanitized(t):
+    if not is_sanitized():
         assert memory_of(t, "front") - before < 12 << 20
     assert clients[-1].cmd("DATA").startswith("354")
     clients[-1].send(b"Subject: x\r\n\r\nx\r\n.\r\n")
