@@ -72,6 +72,8 @@ static void client_free(struct client *c)
     if (c->stream) {
         io_stream_free(c->stream);
         c->stream = NULL;
+        c->step = NULL; /* nothing new is begun */
+        io_timer_stop(c->timer);
     }
     if (c->begun || c->sorting || back_scan_is_running(c->scan))
         return; /* they come back here */

@@ -134,6 +134,23 @@ def test_filters_and_changes(big):
     assert f"{len(some)} messages released" in big.run("queue", "release", "--state", "held").stdout
 
 
+def test_a_client_that_goes_away(big):
+    """In the middle of a listing, of a search, and of a command for all: back goes on."""
+    back = dict(big.roles())["back"]
+    for args in (["list"], ["list", "--recipient", "nobody@elsewhere1.example"], ["retry", "--domain", "sender1.example"],
+                 ["hold", "--all"], ["release", "--all"]):
+        for wait in (0.0, 0.02, 0.05):
+            p = subprocess.Popen([TACIT, "queue", *args, "--json", "--config", str(big.conf)], stdout=subprocess.PIPE)
+            if args[0] != "list" or len(args) == 1:
+                p.stdout.readline()
+            time.sleep(wait)
+            p.kill()
+            p.wait()
+            p.stdout.close()
+    assert big.run("queue", "release", "--all").stdout.endswith("messages released\n")
+    assert not rows(big, "--state", "held") and dict(big.roles())["back"] == back
+
+
 def test_mail_is_taken_while_back_is_away_and_delivered_while_all_is_removed(big):
     back = dict(big.roles())["back"]
     os.kill(back, signal.SIGSTOP)
