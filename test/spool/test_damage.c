@@ -9,6 +9,7 @@
 #include "harness.h"
 #include "spool/verify.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -478,6 +479,46 @@ static void test_verify(void **state)
     assert_int_equal(err.class, ERR_PERMANENT);
 }
 
+/* Every octet of a large body, and its length. */
+static void test_body_flips(void **state)
+{
+    struct lane_writer *w = open_writer(16384);
+    struct lane_body   *b = lane_body_create(w, STR("large"), NULL);
+    char                content[1500], path[512];
+    uint64_t            size, sum;
+    struct buf          file;
+    struct err          err;
+    int                 fd;
+
+    (void)state;
+    payload_of(7, content, sizeof content);
+    memset(content + payload_length(7), 'x', sizeof content - payload_length(7));
+    assert_true(lane_body_write(b, str_of(content, sizeof content), NULL));
+    assert_true(lane_body_finish(b, &size, &sum, NULL));
+    lane_writer_close(w);
+    snprintf(path, sizeof path, "%s/body/large", lane_dir_path);
+    buf_init(&file, 1 << 20);
+    read_file("body/large", &file);
+    assert_true(buf_append_byte(&file, 'x'));
+    for (size_t at = 0; at < size + 2; at++) {
+        size_t len = at < size ? size : at == size ? size - 1 : size + 1;
+
+        file.data[at % size] = (char)(file.data[at % size] ^ (at < size) << at % 8);
+        write_file("body/large", str_of(file.data, len));
+        file.data[at % size] = (char)(file.data[at % size] ^ (at < size) << at % 8);
+        fd = open(path, O_RDONLY);
+        assert_false(lane_body_check(path, fd, size, sum, &err));
+        assert_int_equal(err.class, ERR_PERMANENT);
+        assert_non_null(strstr(err.text, path));
+        close(fd);
+    }
+    write_file("body/large", str_of(file.data, size));
+    fd = open(path, O_RDONLY);
+    assert_true(lane_body_check(path, fd, size, sum, &err));
+    close(fd);
+    buf_done(&file);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, harness_begin, harness_end)
 
 int main(void)
@@ -495,6 +536,7 @@ int main(void)
         TEST(test_misplaced),
         TEST(test_record_in_record),
         TEST(test_verify),
+        TEST(test_body_flips),
     };
 
     buf_init(&original, 1 << 20);

@@ -236,7 +236,6 @@ static void test_eio_twice(void **state) { (void)state, each_call(FAULT_EIO, 2, 
 static void test_eio_long(void **state) { (void)state, each_call(FAULT_EIO, 40, false); }
 static void test_edquot_once(void **state) { (void)state, each_call(FAULT_EDQUOT, 1, false); }
 static void test_late_once(void **state) { (void)state, each_call(FAULT_LATE, 1, false); }
-static void test_late_twice(void **state) { (void)state, each_call(FAULT_LATE, 2, false); }
 static void test_eintr(void **state) { (void)state, each_call(FAULT_EINTR, 2, false); }
 static void test_short(void **state) { (void)state, each_call(FAULT_SHORT, 3, false); }
 static void test_follow_eio(void **state) { (void)state, each_call(FAULT_EIO, 1, true); }
@@ -287,7 +286,7 @@ int main(void)
         TEST(test_follow_short), TEST(test_follow_enospc_long),
         TEST(test_follow_eintr), TEST(test_full_disk_class),
         TEST(test_edquot_once),  TEST(test_late_once),
-        TEST(test_late_twice),
+
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -386,7 +386,7 @@ static bool survives(unsigned variants)
                 .how = i < 2 ? (enum power_how)i : POWER_RANDOM, .state = moment * 977 + i, .tear = moment + i};
 
             power_build(told, moment, &choice);
-            ok = check(i != 1);
+            ok = check(i == 2);
         }
     }
     power_log_free(told);
@@ -397,7 +397,7 @@ static bool survives(unsigned variants)
 static void test_power_cut_anywhere(void **state)
 {
     (void)state;
-    if (!survives(4))
+    if (!survives(3))
         fail_msg("%s", broken);
 }
 
