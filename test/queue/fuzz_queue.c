@@ -180,6 +180,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     replay(&two, r, true);
     check_messages(&one, &two);
     check_messages(&two, &one);
+    check_segments(&one, &two);
+    check_segments(&two, &one);
     release(&one);
     release(&two);
     check_segments(&one, &two);

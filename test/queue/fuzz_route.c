@@ -66,7 +66,7 @@ static void read_as_all(struct str record)
 static struct dns_answer next_answer(struct str *in, struct str records[RECORDS_MAX])
 {
     uint8_t           kind = next_octet(in);
-    struct dns_answer a = {.outcome = (enum dns_outcome)(kind % (DNS_BOGUS + 1)), .secure = kind & 0x40};
+    struct dns_answer a = {.outcome = (enum dns_outcome)((kind & 0x3f) % (DNS_BOGUS + 1)), .secure = kind & 0x40};
 
     a.cname = kind & 0x80;
     if (a.outcome != DNS_FOUND)
