@@ -57,9 +57,11 @@ class Samples:
 
     def count(self, path, run):
         """How many messages take SECONDS; tried once with few."""
+        if MODE == "smoke":
+            return 40
         if path not in self.rates:
-            self.rates[path] = run(40 if MODE == "smoke" else 80)["rate"]
-        return max(40 if MODE == "smoke" else 80, min(100000, int(self.rates[path] * SECONDS)))
+            self.rates[path] = run(80)["rate"]
+        return max(80, min(100000, int(self.rates[path] * SECONDS)))
 
 
 def say(text):
@@ -139,7 +141,7 @@ def syncs(results, cls, directory):
     """How often each server asks the disk to be sure, by work and sessions; while nothing is timed."""
     for work in cls.configured:
         with running(cls, directory, work, keep=True) as peer:
-            for sessions, n in ((1, 40), (20, 200)):
+            for sessions, n in ((1, 10), (20, 40)) if MODE == "smoke" else ((1, 40), (20, 200)):
                 here = peer.delivered()
                 with measure.Syscalls(peer.group, directory) as seen:
                     peer.load(n, sessions=sessions, kept=KEPT)
@@ -151,36 +153,58 @@ def syncs(results, cls, directory):
                 results.setdefault(cls.name, {}).setdefault(work, {})[str(sessions)] = row
 
 
-def sound(results):
-    say("what makes a message durable, counted")
-    with tempfile.TemporaryDirectory(prefix="tacit-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp")) as directory:
-        os.chmod(directory, 0o755)
-        results["machine"] = measure.machine(directory)
-        for cls in CLASSES:
-            syncs(results["syncs"], cls, directory)
-        samples = Samples()
-        for number in range(ROUNDS):
-            say(f"round {number + 1} of {ROUNDS}: the disk, accepting, Maildirs")
-            for key, row in measure.lane_bench(directory, SECONDS / 2).items():
-                samples.add(("disk", key), row)
-            at = number % len(CLASSES)
-            for cls in CLASSES[at:] + CLASSES[:at]:
-                accept(samples, cls, directory)
-                if "maildir" in cls.configured:
-                    maildir(samples, cls, directory)
-        results.update(samples.summarised())
-        say("idle sessions")
-        results["idle"] = growth.idle(CLASSES, directory, MODE, running)
-        for name, work in growth.WORKS.items():
-            say(f"growth: {name}")
-            results["growth"][name] = work(directory, MODE, running)
+def ignore_signals():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def stop(*_):
     """The first signal ends it; no further one may disturb the cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     raise KeyboardInterrupt
+
+
+@contextmanager
+def workplace():
+    directory = tempfile.mkdtemp(prefix="tacit-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp"))
+    try:
+        os.chmod(directory, 0o755)
+        yield directory
+    finally:
+        ignore_signals()
+        say("removing the servers' files")
+        shutil.rmtree(directory)
+
+
+def measured(directory):
+    began = time.monotonic()
+    results = {"machine": measure.machine(directory), "syncs": {}, "growth": {}, "rounds": ROUNDS, "mode": MODE,
+               "when": datetime.date.today().isoformat(),
+               "configured": {c.name: c.configured for c in CLASSES},
+               "versions": {c.name: peers.version(c) for c in CLASSES},
+               "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"], capture_output=True,
+                                        text=True).stdout.strip()}
+    say("what makes a message durable, counted")
+    for cls in CLASSES:
+        syncs(results["syncs"], cls, directory)
+    samples = Samples()
+    for number in range(ROUNDS):
+        say(f"round {number + 1} of {ROUNDS}: the disk, accepting, Maildirs")
+        for key, row in measure.lane_bench(directory, SECONDS / 2).items():
+            samples.add(("disk", key), row)
+        at = number % len(CLASSES)
+        for cls in CLASSES[at:] + CLASSES[:at]:
+            accept(samples, cls, directory)
+            if "maildir" in cls.configured:
+                maildir(samples, cls, directory)
+    results.update(samples.summarised())
+    say("idle sessions")
+    results["idle"] = growth.idle(CLASSES, directory, MODE, running)
+    for name, work in growth.WORKS.items():
+        say(f"growth: {name}")
+        results["growth"][name] = work(directory, MODE, running)
+    results["minutes"] = (time.monotonic() - began) / 60
+    return results
 
 
 def main():
@@ -188,24 +212,17 @@ def main():
         sys.exit("make bench needs root: the servers that are compared run in namespaces and as users of their own.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    began = time.monotonic()
     try:
-        results = {"syncs": {}, "growth": {}, "rounds": ROUNDS, "mode": MODE,
-                   "when": datetime.date.today().isoformat(),
-                   "configured": {c.name: c.configured for c in CLASSES},
-                   "versions": {c.name: peers.version(c) for c in CLASSES},
-                   "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"],
-                                            capture_output=True, text=True).stdout.strip()}
-        sound(results)
+        with workplace() as directory:
+            results = measured(directory)
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            (RESULTS / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+            report.plots(results, RESULTS)
+            print(report.terminal(results))
+            say(f"{results['minutes']:.1f} minutes; {RESULTS}/results.json and plots beside it; "
+                "script/bench-doc writes them into doc/performance.md")
     except KeyboardInterrupt:
         sys.exit("stopped; nothing is left behind")
-    results["minutes"] = (time.monotonic() - began) / 60
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    report.plots(results, RESULTS)
-    print(report.terminal(results))
-    say(f"{results['minutes']:.1f} minutes; {RESULTS}/results.json and plots beside it; "
-        "script/bench-doc writes them into doc/performance.md")
 
 
 if __name__ == "__main__":

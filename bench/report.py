@@ -59,7 +59,8 @@ def machine(r):
     disk = r["disk"]["disk"]
     rows = [["processor", f"{m['cores']} × {m['cpu']}"], ["kernel", m["kernel"]],
             ["file system", f"{m['file_system']} on {m['device']}"], ["memory", octets(m["memory"])],
-            ["TCP congestion control", m["congestion"]], ["processor time from", m["processor_time"]], ["load before the start", f"{m['load_before']:.2f}" + busy(m)],
+            ["TCP congestion control", m["congestion"]], ["processor time from", m["processor_time"]],
+            ["load before the start", f"{m['load_before']:.2f}" + busy(m)],
             ["fdatasync of one page, median of a round", num(disk["p50_ms"]) + " ms"],
             ["… its 99th percentile", num(disk["p99_ms"]) + " ms"]]
     rows += [["versions", ", ".join(f"{n}: {v}" for n, v in r["versions"].items() if n != "smtp-sink")],
