@@ -66,14 +66,15 @@ static int make(const char *path)
     return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) < 0 ? -1 : unlink(path);
 }
 
+/* Under names of its own: others try at the same time. */
 static int make_in_lane(const char *lane)
 {
-    int dir = open(below("CONFINED_DATA", lane), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int fd = dir < 0 ? -1 : openat(dir, "new-ffff", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    char moved[sizeof name + 1];
+    int  dir = open(below("CONFINED_DATA", lane), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int  fd = dir < 0 ? -1 : openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 
-    return fd < 0 || ftruncate(fd, 100) != 0 || renameat(dir, "new-ffff", dir, "new-fffe") != 0
-               ? -1
-               : unlinkat(dir, "new-fffe", 0);
+    snprintf(moved, sizeof moved, "%s-", name);
+    return fd < 0 || ftruncate(fd, 100) != 0 || renameat(dir, name, dir, moved) != 0 ? -1 : unlinkat(dir, moved, 0);
 }
 
 static void *nothing(void *arg) { return arg; }
