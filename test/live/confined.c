@@ -131,7 +131,7 @@ static struct rlimit limit = {4096, 4096};
     DEED(read_program, look("/bin/true"))                                                  \
     DEED(read_master, look(below("CONFINED_PARENT", "/environ")))                          \
     DEED(make_in_data, make(below("CONFINED_DATA", "/made")))                              \
-    DEED(make_in_tmp, make("/tmp/tacit-confined-made"))                                    \
+    DEED(make_outside, make(below("CONFINED_DATA", "/../made")))                           \
     DEED(make_mailbox, CALL(SYS_mkdirat, AT_FDCWD, below("CONFINED_MAILBOX", name), 0700)) \
     DEED(unlink_mail, CALL(SYS_unlinkat, AT_FDCWD, below("CONFINED_MAIL", name), 0))       \
     DEED(chmod, CALL(SYS_fchmodat, AT_FDCWD, "/nowhere", 0700))                            \

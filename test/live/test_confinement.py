@@ -44,7 +44,7 @@ DEEDS = {
     "read_program": DENIED,
     "read_master": DENIED,
     "make_in_data": DENIED,
-    "make_in_tmp": DENIED,
+    "make_outside": DENIED,
     "make_mailbox": (BACK, OK, KILLED),
     "unlink_mail": (FRONT_0 | FRONT_1, DENIED, {"back-0": OK, "keeper-0": KILLED}),
     **dict.fromkeys("""chmod chown link symlink make_device change_root change_dir open_by_handle
