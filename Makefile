@@ -61,7 +61,7 @@ privacy: all
 
 # BENCH=full: longer runs and larger queues; BENCH_ROUNDS, BENCH_DIR and more: bench/bench.py.
 bench: all
-	script/deps check bench
+	script/deps bench
 	script/bench
 
 lint: all
