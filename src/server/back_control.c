@@ -455,7 +455,7 @@ static void request(struct client *c, struct str line)
 static void on_read(void *arg, struct str data)
 {
     struct client *c = arg;
-    size_t         line;
+    size_t         before = c->in.len, line = str_find_byte(data, '\n');
 
     if (c->finished || c->request)
         return; /* one request */
@@ -464,11 +464,10 @@ static void on_read(void *arg, struct str data)
         end_error(c, "the request is too long");
         return;
     }
-    line = str_find_byte(buf_str(&c->in), '\n');
     if (line == STR_NOT_FOUND)
         return;
     io_timer_stop(c->timer);
-    request(c, str_part(buf_str(&c->in), 0, line));
+    request(c, str_part(buf_str(&c->in), 0, before + line));
 }
 
 static void on_end(void *arg, const struct err *err)

@@ -216,3 +216,19 @@ def test_status_and_the_system_name_each_process(tacit):
     assert {"tacit-keeper-0", "tacit-back-0", "tacit-front-0"} <= names
     text = tacit.run("status").stdout
     assert "commit time total" in text and " ms\n" in text and " us " not in text
+
+
+def test_a_request_may_come_in_pieces_but_not_without_end(tacit):
+    """What is looked at again with each piece would cost back seconds here, in which it delivers nothing."""
+    def ask(pieces):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(tacit.dir / "data" / "run" / "control.sock"))
+            s.settimeout(60)
+            for piece in pieces:
+                s.sendall(piece)
+            return b"".join(iter(lambda: s.recv(65536), b"")).splitlines()
+
+    status = ask(bytes([octet]) for octet in b'{"command": "status"}\n')
+    assert json.loads(status[-1])["end"] is True
+    assert "must be a JSON object" in json.loads(ask([b"x" * 100] * 5000 + [b"\n"])[-1])["error"]
+    assert "too long" in json.loads(ask([b"x" * (1 << 20) + b"\n"])[-1])["error"]
