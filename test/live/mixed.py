@@ -1,14 +1,14 @@
 """Mixed load and random deaths: what test_kill.py does for seconds and soak.py for as long as one likes.
 
 Each message has a sender of its own, by which it is known wherever it ends up. It comes by SMTP or LMTP, with DATA or
-BDAT, at once or slowly, on a connection of its own or one of many, or by tacit sendmail. What must hold when all is quiet
-again, for each message that was answered 250 after its content:
+BDAT, at once or slowly, on a connection of its own or one of many, or by tacit sendmail. What must hold when all is
+quiet again, for each message that was answered 250 after its content:
   - each mailbox it was for has it once, with the content that was sent,
   - what cannot be delivered yet is in the queue once, what strangers sent to nobody is held once,
   - what a client that may know sent to nobody was reported to its sender, once.
-What was refused is nowhere, and what got no answer, for the connection broke, is complete, or nowhere. No mailbox and no
-queue has anything that was not sent. When the queue has been emptied, the spool shrinks to a few segments, and no body
-is left.
+What was refused is nowhere, and what got no answer, for the connection broke, is complete, or nowhere. No mailbox and
+no queue has anything that was not sent. When the queue has been emptied, the spool shrinks to a few segments, and no
+body is left.
 
 The choice of victims and the messages of each sender follow from the seed; how they meet in time does not.
 """
@@ -166,8 +166,8 @@ class Load:
     def sendmail(self, rng):
         sent, sender, recipients = self.begin(rng.choice(TRUSTED))
         content = self.content(rng, sent).replace(b"\r\n", b"\n")
-        status = subprocess.run([TACIT, "sendmail", "-i", "-f", sender, "--config", str(self.world.t.conf), *recipients],
-                                input=content, capture_output=True, timeout=30).returncode
+        command = [TACIT, "sendmail", "-i", "-f", sender, "--config", str(self.world.t.conf), *recipients]
+        status = subprocess.run(command, input=content, capture_output=True, timeout=30).returncode
         if status == 0:
             sent.answer = 250
         else:
@@ -321,8 +321,8 @@ class World:
             if s.answer not in (None, 250) or (s.answer is None and nowhere):
                 continue
             if got != expected:
-                wrong.append(f"{s.tag} to {s.kind[1]}, answer {s.answer}: "
-                             + ", ".join(f"{got[n]} in {n} instead of {expected[n]}" for n in got if got[n] != expected[n]))
+                wrong.append(f"{s.tag} to {s.kind[1]}, answer {s.answer}: " + ", ".join(
+                    f"{got[n]} in {n} instead of {expected[n]}" for n in got if got[n] != expected[n]))
         assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:40])
 
     def forget(self):
@@ -362,5 +362,6 @@ class World:
 
 def counts(sent):
     answers = collections.Counter(s.answer for s in sent)
-    return (f"{len(sent)} messages: {answers[250]} accepted, each there exactly once, {answers[None]} without an answer, "
-            f"{len(sent) - answers[250] - answers[None]} refused")
+    refused = len(sent) - answers[250] - answers[None]
+    return (f"{len(sent)} messages: {answers[250]} accepted, each there exactly once, "
+            f"{answers[None]} without an answer, {refused} refused")

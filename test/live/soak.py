@@ -1,7 +1,7 @@
 """Kills random processes under mixed load for many rounds, and accounts for every message: mixed.py says how.
 
-Not part of the suite: make soak, with SOAK_SECONDS=… (default 120) and SOAK_SEED=… to do the same again. Every half minute
-the load pauses and everything is counted, so that a run can last for days.
+Not part of the suite: make soak, with SOAK_SECONDS=… (default 120) and SOAK_SEED=… to do the same again. Every half
+minute the load pauses and everything is counted, so that a run can last for days.
 """
 import collections
 import os
@@ -38,8 +38,8 @@ def run(world):
         total["messages"] += len(load.sent)
         total["accepted"] += sum(s.answer == 250 for s in load.sent)
         print(f"{world.rounds} rounds; {counts(load.sent)}", flush=True)
-    print(f"{total['messages']} messages, {total['accepted']} accepted: none lost, none twice; {world.rounds} disturbances: "
-          + ", ".join(f"{n} {what}" for what, n in sorted(world.done.items())), flush=True)
+    print(f"{total['messages']} messages, {total['accepted']} accepted: none lost, none twice; "
+          f"{world.rounds} disturbances: " + ", ".join(f"{n} {what}" for what, n in sorted(world.done.items())), flush=True)
     print(world.empties(), flush=True)
     world.t.stop()
     world.t.check_log()

@@ -1,4 +1,4 @@
-"""Octets of the spool change by themselves: the message they belong to is held back and named, and all others arrive."""
+"""Octets of the spool change by themselves: their message is held back and named, and all others arrive."""
 import json
 import subprocess
 
@@ -108,7 +108,8 @@ def test_records_and_a_body_rot(loaded):
 
 def test_a_message_rots_while_it_waits(make_tacit):
     """Between two attempts. It is told once, the operator sees it, and may give it up."""
-    t = make_tacit(extra_global="fronts = 1", extra=INLINE + 'queue { local_retry = {"300ms", "300ms", "300ms"} }').start()
+    retry = 'queue { local_retry = {"300ms", "300ms", "300ms"} }'
+    t = make_tacit(extra_global="fronts = 1", extra=INLINE + retry).start()
     t.user("add", "alice@example.test")
     t.user("add", "full@example.test", "--quota", "1K")
     send(t, "first", "full@example.test", lines=200)

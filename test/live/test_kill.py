@@ -1,5 +1,5 @@
-"""No message that was answered 250 is lost, or delivered twice, when processes are killed; and the server is whole again
-within a second. mixed.py has the many rounds; make soak does them for as long as one likes."""
+"""No message that was answered 250 is lost, or delivered twice, when processes are killed; and the server is whole
+again within a second. mixed.py has the many rounds; make soak does them for as long as one likes."""
 import os
 import signal
 import subprocess

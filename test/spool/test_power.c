@@ -6,8 +6,9 @@
  * cry of lost records where none is lost; and the next two writers go on, above every number that was given. Then the
  * power fails again while the lane recovers.
  *
- * Short stories go through every combination of what may be left. Others, with a process that dies or a sync that
- * fails anywhere before the power does, and long ones, take some of each kind and more by a fixed seed.
+ * A short story goes through every combination of what may be left, up to a limit for each moment. Others, with a
+ * process that dies or a sync that fails anywhere before the power does, and long ones, take some of each kind and more
+ * by a fixed seed.
  *
  * That this would notice a mistake is a test of its own: each kind of sync is left out in turn, and the stories must
  * fail. */
@@ -18,12 +19,8 @@
 
 #include <cmocka.h>
 
-#include "harness.h"
-#include "power.h"
-#include "spool/lane_reader.h"
-#include "spool/lane_writer.h"
+#include "power_story.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,240 +28,9 @@
 
 enum { AFTER = NUMBERS_MAX - 8 }; /* numbers of records that are appended by a check */
 
-enum mark { MARK_STORED = 1, MARK_REFUSED, MARK_RELEASING, MARK_RELEASED };
 enum promise { MAY_BE_THERE, MUST_BE_THERE, MUST_BE_GONE };
 
 static char root[200];
-
-/* ---- what a story appends ---- */
-
-static uint64_t            segment_size;
-static struct lane_writer *w;
-static unsigned            next_number, group_of[NUMBERS_MAX], group_size[NUMBERS_MAX], groups, first_open;
-static uint32_t            body_size[NUMBERS_MAX];
-static enum power_sync     mute_late;
-
-static bool writer_open(void)
-{
-    w = lane_writer_open(lane_dir_path, &(struct lane_options){.segment_size = segment_size, .reserve = 1}, NULL);
-    return w;
-}
-
-static void append_group(unsigned size)
-{
-    for (unsigned i = 0; i < size; i++) {
-        group_of[next_number] = groups;
-        body_size[next_number] = 0;
-        lane_mark(w, next_number);
-        assert_true(append_number(w, next_number++, i + 1 < size, NULL));
-    }
-    group_size[groups++] = size;
-}
-
-static void body_octets(unsigned number, char *out, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        out[i] = (char)(1 + (number * 31u + i * 7u) % 255u);
-}
-
-/* A record whose body is in a file. Where that cannot be written, the record is not appended. */
-static void append_body(uint32_t size)
-{
-    char              name[16], content[8192];
-    struct lane_body *b;
-    uint64_t          len, sum;
-
-    snprintf(name, sizeof name, "b%u", next_number);
-    body_octets(next_number, content, size);
-    b = lane_body_create(w, str_from(name), NULL);
-    if (!b)
-        return;
-    if (!lane_body_write(b, str_of(content, size / 3), NULL) ||
-        !lane_body_write(b, str_of(content + size / 3, size - size / 3), NULL)) {
-        lane_body_abort(b);
-        return;
-    }
-    if (!lane_body_finish(b, &len, &sum, NULL))
-        return;
-    append_group(1);
-    body_size[next_number - 1] = size;
-}
-
-/* What is pending becomes durable, or is refused; what was refused is gone for good once the lane is repaired. */
-static void commit(void)
-{
-    unsigned stored_to = next_number;
-
-    if (lane_commit(w, NULL)) {
-        power_mark(MARK_STORED, first_open, stored_to);
-        first_open = stored_to;
-    } else if (!w->uncut) {
-        power_mark(MARK_REFUSED, first_open, stored_to);
-        first_open = stored_to;
-    }
-}
-
-static void spare(void)
-{
-    if (lane_wants_spare(w))
-        lane_prepare_spare(w, NULL);
-}
-
-static bool lane_read(struct seen *seen, unsigned *ret_confirmed)
-{
-    struct lane_reader *r = lane_reader_open(lane_dir_path, (struct lane_place){0, 0}, NULL);
-    struct lane_record  record;
-    enum lane_read      read;
-
-    memset(seen, 0, sizeof *seen);
-    *ret_confirmed = 0;
-    if (!r)
-        return access(lane_dir_path, F_OK) != 0; /* the directory itself was lost */
-    while ((read = lane_read_next(r, NULL, &record, NULL)) == LANE_READ_RECORD || read == LANE_READ_DAMAGED) {
-        if (read == LANE_READ_DAMAGED) {
-            seen->damages++;
-            *ret_confirmed += lane_reader_damage(r)->confirmed;
-            continue;
-        }
-        seen->places[seen->count] = record.place;
-        seen->numbers[seen->count++] = number_of(record.payload);
-    }
-    lane_reader_close(r);
-    return read == LANE_READ_END;
-}
-
-static void release_before(uint64_t seq)
-{
-    static struct seen before;
-    unsigned           confirmed;
-
-    assert_true(lane_read(&before, &confirmed));
-    for (size_t i = 0, next; i < before.count && before.places[i].seq < seq; i = next) {
-        next = i;
-        while (next < before.count && before.places[next].seq == before.places[i].seq)
-            next++;
-        power_mark(MARK_RELEASING, before.numbers[i], before.numbers[next - 1] + 1);
-        if (lane_release(lane_dir_path, before.places[i].seq, NULL))
-            power_mark(MARK_RELEASED, before.numbers[i], before.numbers[next - 1] + 1);
-    }
-}
-
-/* What the next process finds is as good as stored: it acts on it. */
-static void mark_found(void)
-{
-    static struct seen found;
-    unsigned           confirmed;
-
-    assert_true(lane_read(&found, &confirmed));
-    for (size_t i = 0; i < found.count; i++)
-        power_mark(MARK_STORED, found.numbers[i], found.numbers[i] + 1);
-}
-
-/* ---- the stories ---- */
-
-/* Few changes, so that every combination can be looked at: a record, a group, a body, a second segment, a release and
- * a segment in the file of the first. */
-static void tell_short(void)
-{
-    segment_size = 8192;
-    assert_true(writer_open());
-    append_group(1);
-    commit();
-    append_body(1500);
-    append_group(3);
-    commit();
-    spare();
-    for (unsigned i = 0; i < 7; i++)
-        append_group(1);
-    commit();
-    release_before(lane_writer_committed(w).seq);
-    for (unsigned i = 0; i < 3; i++) {
-        spare();
-        append_group(3);
-        commit();
-    }
-    lane_writer_close(w);
-}
-
-static void tell_long(void)
-{
-    segment_size = 16384;
-    for (unsigned round = 0; round < 3; round++) {
-        assert_true(writer_open());
-        for (unsigned i = 0; i < 12; i++) {
-            append_group(1);
-            if (i % 3 == 0)
-                append_group(4);
-            if (i % 4 == 1)
-                append_body(500 + i * 600);
-            if (i % 2)
-                commit();
-        }
-        for (unsigned i = 0; i < 25; i++) /* one batch over several segments */
-            append_group(1 + i % 3);
-        commit();
-        spare();
-        append_group(2);
-        commit();
-        release_before(lane_writer_committed(w).seq);
-        for (unsigned i = 0; i < 30; i++) {
-            append_group(1);
-            if (i % 5 == 4)
-                commit();
-        }
-        lane_writer_close(w);
-    }
-}
-
-/* A sync fails (power_fail_at), and the writer goes on as it should. */
-static void tell_refused(void)
-{
-    segment_size = 8192;
-    if (!writer_open())
-        return;
-    for (unsigned i = 0; i < 6; i++) {
-        append_group(1 + i % 3);
-        if (i == 2)
-            append_body(1000);
-        if (i == 4)
-            for (unsigned k = 0; k < 9; k++) /* over two segments */
-                append_group(1);
-        commit();
-        spare();
-    }
-    lane_writer_close(w);
-}
-
-/* The process dies (power_die_at); the next one recovers, and takes what it finds for stored. */
-static void tell_killed(void)
-{
-    segment_size = 8192;
-    if (writer_open()) {
-        append_group(2);
-        commit();
-        append_body(700);
-        append_group(1);
-        commit();
-        spare();
-        for (unsigned i = 0; i < 9; i++)
-            append_group(1);
-        commit();
-        if (power_die_at > power_changes)
-            release_before(lane_writer_committed(w).seq);
-        append_group(2);
-        commit();
-        lane_writer_close(w);
-    }
-    power_revive();
-    first_open = next_number;
-    if (mute_late != POWER_SYNC_NONE)
-        power_muted = mute_late;
-    assert_true(writer_open());
-    mark_found();
-    append_group(2);
-    commit();
-    lane_writer_close(w);
-}
 
 /* ---- what must hold ---- */
 
@@ -356,20 +122,20 @@ static bool check(bool go_on)
     for (unsigned i = 1; i <= 2 && go_on; i++) {
         unsigned highest = 0;
 
-        w = lane_writer_open(
+        writer = lane_writer_open(
             lane_dir_path,
             &(struct lane_options){
                 .segment_size = segment_size, .reserve = 1, .found = note_highest, .found_arg = &highest},
             NULL);
-        REQUIRE(w, "the lane cannot be opened for writing");
-        if (lane_marked(w) > highest && lane_marked(w) < AFTER)
-            highest = (unsigned)lane_marked(w);
+        REQUIRE(writer, "the lane cannot be opened for writing");
+        if (lane_marked(writer) > highest && lane_marked(writer) < AFTER)
+            highest = (unsigned)lane_marked(writer);
         REQUIRE(highest >= highest_promised || before_count > raw.count, "after %u, number %u would be given again",
                 highest_promised, highest + 1);
-        lane_mark(w, highest_promised);
-        assert_true(append_number(w, AFTER + 2 + i, false, NULL));
-        REQUIRE(lane_commit(w, NULL), "the lane cannot be written to");
-        lane_writer_close(w);
+        lane_mark(writer, highest_promised);
+        assert_true(append_number(writer, AFTER + 2 + i, false, NULL));
+        REQUIRE(lane_commit(writer, NULL), "the lane cannot be written to");
+        lane_writer_close(writer);
         REQUIRE(lane_read(&after, &confirmed) && after.count == raw.count + i &&
                     memcmp(after.numbers, raw.numbers, raw.count * sizeof *raw.numbers) == 0 &&
                     after.numbers[after.count - 1] == AFTER + 2 + i && is_kept(&after, confirmed),
@@ -415,10 +181,10 @@ static bool cut_twice(size_t moment, uint64_t seed)
     if (ok) {
         mark_found();
         first_open = AFTER;
-        assert_true(append_number(w, AFTER, false, NULL));
-        if (lane_commit(w, NULL))
+        assert_true(append_number(writer, AFTER, false, NULL));
+        if (lane_commit(writer, NULL))
             power_mark(MARK_STORED, AFTER, AFTER + 1);
-        lane_writer_close(w);
+        lane_writer_close(writer);
     }
     power_stop();
     for (size_t again = 0; ok && again < power_moments(told); again++)
