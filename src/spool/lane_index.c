@@ -27,14 +27,23 @@ static void name_write(char ret_name[NAME_SIZE], unsigned lane, uint64_t seq, bo
              (unsigned long long)seq);
 }
 
+/* Reads loosely, and compares with how it would have been written. */
 static bool name_read(const char *name, unsigned *ret_lane, uint64_t *ret_seq)
 {
-    char               again[NAME_SIZE];
-    unsigned           lane;
-    unsigned long long seq;
+    struct str rest = str_from(name), number;
+    char       again[NAME_SIZE];
+    unsigned   lane = 0;
+    uint64_t   seq = 0;
 
-    if (sscanf(name, "index-%3u-%16llx.idx", &lane, &seq) != 2)
+    if (!str_starts(rest, STR("index-")))
         return false;
+    rest = str_skip(rest, STR("index-").len);
+    number = str_part(str_cut(&rest, '-'), 0, 3);
+    for (size_t i = 0; i < number.len; i++)
+        lane = lane * 10 + (unsigned)(number.data[i] - '0') % 10;
+    number = str_part(rest, 0, 16);
+    for (size_t i = 0; i < number.len; i++)
+        seq = seq << 4 | ((unsigned)char_hex_value(number.data[i]) & 15);
     name_write(again, lane, seq, false);
     *ret_lane = lane;
     *ret_seq = seq;
