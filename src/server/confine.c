@@ -4,15 +4,15 @@
  *   keeper  its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
  *   back    the spool, and the roots of the mailboxes
  *
- * Landlock grants trees and cannot take a part out again. `data` itself is therefore given to nobody, and the keeper
- * cannot open a database that was put in place of its own: it ends, and the one that master starts can (keeper.c). */
+ * Landlock grants trees and cannot take a part out again. `data` itself is therefore given to nobody (unless mailboxes
+ * or a file: directory lie right in it), and the keeper cannot open a database that was put in place of its own: it
+ * ends, and the one that master starts can (keeper.c). */
 #include "server/confine.h"
 #include "server/role.h"
 
 #include "io/sandbox.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -1,8 +1,8 @@
 /* users.h: whom the processes run as when tacit is started by root (setting block `users`).
  *
  * A user of the block that does not exist is stood in for by a number of its own without a name: front 60601,
- * keeper 60602, back 60603. They lie where neither distributions nor systemd give numbers away. Files are given over
- * at the start when the users are made later (master_data.c). */
+ * keeper 60602, back 60603, in a range that systemd leaves unused (60578 to 61183). Files are given over at the start
+ * when the users are made later (master_data.c). */
 #ifndef TACIT_SERVER_USERS_H
 #define TACIT_SERVER_USERS_H
 
