@@ -32,21 +32,18 @@ static bool parse_target(struct user *u, const char *text, struct str *ret_targe
     return ret_target->data != NULL;
 }
 
-bool user_open_directory(struct user *u, const struct config_domain *domain)
+bool user_open_directory(struct user *u, const struct config_domain *domain, unsigned flags, struct err *err)
 {
-    struct err err;
-
     u->domain = domain;
-    u->directory = directory_open(domain->directory, u->config->data, DIRECTORY_CREATE, &err);
-    if (!u->directory)
-        cli_fail_err(u->cli, &err);
+    u->directory = directory_open(domain->directory, u->config->data, flags, err);
     return u->directory != NULL;
 }
 
 /* The first argument is an address in a domain of ours. False: said why. */
-static bool user_begin(struct user *u, struct cli *cli)
+static bool user_begin(struct user *u, struct cli *cli, unsigned flags)
 {
     const struct config_domain *domain;
+    struct err                  err;
 
     *u = (struct user){.cli = cli, .config = cli_config(cli), .status = CLI_FAILED};
     arena_init(&u->arena, USER_ARENA_CHUNK, USER_ARENA_MAX);
@@ -58,7 +55,10 @@ static bool user_begin(struct user *u, struct cli *cli)
                  cli_config_path(cli));
         return false;
     }
-    return user_open_directory(u, domain);
+    if (user_open_directory(u, domain, flags, &err))
+        return true;
+    cli_fail_err(cli, &err);
+    return false;
 }
 
 int user_end(struct user *u, int status)
@@ -283,7 +283,7 @@ static int run_add(struct cli *cli)
 
     if (!add_options_agree(cli))
         return CLI_USAGE;
-    if (!user_begin(&u, cli) || !add_entry(&u, &entry))
+    if (!user_begin(&u, cli, DIRECTORY_CREATE) || !add_entry(&u, &entry))
         return user_end(&u, u.status);
     if (!directory_add(u.directory, &entry, &err))
         return user_end(&u, fail_err(&u, &err));
@@ -321,7 +321,7 @@ static int run_change(struct cli *cli)
     struct directory_entry entry;
     bool                   list = false;
 
-    if (!user_begin(&u, cli) || !get_entry(&u, &entry))
+    if (!user_begin(&u, cli, 0) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     for (size_t i = 0; i < sizeof list_options / sizeof *list_options; i++)
         list |= cli_has(cli, list_options[i]);
@@ -348,7 +348,7 @@ static int run_move(struct cli *cli)
 
     if (!reply || !directory_moved_parse(str_from(reply), &moved))
         return cli_usage(cli, "say with --reply 251, 551 or hide what senders are told");
-    if (!user_begin(&u, cli) || !parse_target(&u, cli->argv[1], &target) || !get_entry(&u, &entry))
+    if (!user_begin(&u, cli, 0) || !parse_target(&u, cli->argv[1], &target) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     if (entry.kind != ENTRY_MAILBOX && entry.kind != ENTRY_MOVED)
         return user_end(&u, cli_fail(cli, "%s is no mailbox but: %s; only mailboxes move", cli->argv[0],
@@ -367,7 +367,7 @@ static int set_disabled(struct cli *cli, bool disabled)
     struct user            u;
     struct directory_entry entry;
 
-    if (!user_begin(&u, cli) || !get_entry(&u, &entry))
+    if (!user_begin(&u, cli, 0) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     if (disabled && directory_name_is_reserved(entry.local, 0))
         return user_end(&u, cli_fail(cli, "%s must always be reachable (RFC 5321 4.5.1, RFC 2142)", cli->argv[0]));
@@ -387,7 +387,7 @@ static int run_password(struct cli *cli)
     struct user            u;
     struct directory_entry entry;
 
-    if (!user_begin(&u, cli) || !get_entry(&u, &entry))
+    if (!user_begin(&u, cli, 0) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     if (entry.kind != ENTRY_MAILBOX)
         return user_end(&u, cli_fail(cli, "%s is not a mailbox", cli->argv[0]));
@@ -405,7 +405,7 @@ static int run_remove(struct cli *cli)
     struct directory_entry entry;
     struct err             err;
 
-    if (!user_begin(&u, cli) || !get_entry(&u, &entry))
+    if (!user_begin(&u, cli, 0) || !get_entry(&u, &entry))
         return user_end(&u, CLI_FAILED);
     if (!directory_remove(u.directory, entry.local, entry.domain, &err))
         return user_end(&u, fail_err(&u, &err));

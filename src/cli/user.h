@@ -20,8 +20,8 @@ struct user {
     int                         status; /* to end with if something is wrong */
 };
 
-/* False: said why. */
-bool user_open_directory(struct user *u, const struct config_domain *domain);
+/* `flags`: enum directory_open. */
+bool user_open_directory(struct user *u, const struct config_domain *domain, unsigned flags, struct err *err);
 int  user_end(struct user *u, int status); /* frees what the call holds; gives back the status */
 
 extern const struct cli_command user_list_command;

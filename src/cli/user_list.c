@@ -3,6 +3,8 @@
 
 #include "cli/control_client.h"
 
+#include <errno.h>
+
 struct listing {
     struct user                *u;
     const struct config_domain *domain; /* whose entries are shown now */
@@ -86,8 +88,8 @@ static int list_domain(struct listing *l, const struct config_domain *domain)
     struct err err;
     bool       ok;
 
-    if (!user_open_directory(l->u, domain))
-        return CLI_FAILED;
+    if (!user_open_directory(l->u, domain, 0, &err)) /* missing: nobody was added yet */
+        return err.os_error == ENOENT ? CLI_OK : cli_fail_err(l->u->cli, &err);
     ok = directory_each(l->u->directory, str_from(domain->title), print_entry, l, &err);
     directory_close(l->u->directory);
     l->u->directory = NULL;

@@ -34,6 +34,8 @@ enum {
 /* For backends: "exists" and "does not exist", in the words of every backend; return false. */
 bool directory_fail_exists(const struct directory_entry *entry, struct err *err);
 bool directory_fail_absent(const struct directory_entry *entry, struct err *err);
+/* The file cannot be opened; says what to do where it is missing. */
+bool directory_fail_open(const char *path, int os_error, struct err *err);
 /* Makes an empty file of mode 0600 if there is none, and the directories above it. Made by root it belongs to whom the
  * directory above belongs, since that user will read it. */
 bool directory_file_create(const char *path, struct err *err);

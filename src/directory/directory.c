@@ -282,6 +282,18 @@ bool directory_each(struct directory *d, struct str                             
 
 /* ---- files ---- */
 
+bool directory_fail_open(const char *path, int os_error, struct err *err)
+{
+    err_set_os(err, os_error, "directory %s", path);
+    if (err && os_error == ENOENT) {
+        size_t used = strlen(err->text);
+
+        snprintf(err->text + used, sizeof err->text - used,
+                 "; restore it from a backup, or add a first address with \"tacit user add\"");
+    }
+    return false;
+}
+
 bool directory_file_create(const char *path, struct err *err)
 {
     char        parent[PATH_MAX];

@@ -182,7 +182,7 @@ static struct table *table_load(const char *path, struct err *err)
     buf_init(&t->text, FILE_MAX);
     arena_init(&t->arena, ARENA_CHUNK, MEMORY_MAX);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    ok = (fd >= 0 && fstat(fd, &t->st) == 0) || err_set_os(err, errno, "directory %s", path);
+    ok = (fd >= 0 && fstat(fd, &t->st) == 0) || directory_fail_open(path, errno, err);
     if (ok)
         note_birth(t, fd);
     ok = ok && io_fd_read_all(fd, path, &t->text, err) && lines_load(t, path, err);
@@ -223,7 +223,7 @@ static bool refresh(struct file_directory *f, struct err *err)
     struct stat        st;
 
     if (stat(f->path, &st) != 0)
-        return err_set_os(err, errno, "directory %s", f->path);
+        return directory_fail_open(f->path, errno, err);
     if (old && f->table->settled && stat_eq(&st, old))
         return true;
     return reload(f, err);

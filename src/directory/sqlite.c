@@ -295,7 +295,7 @@ static bool open_db(struct sqlite_directory *s, int wait_ms, bool create, struct
 
     s->broken = false;
     if (stat(s->path, &st) != 0)
-        return err_set_os(err, errno, "directory %s", s->path);
+        return directory_fail_open(s->path, errno, err);
     code = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK) {
         fail(s, code, err);
@@ -330,7 +330,7 @@ static bool refresh(struct sqlite_directory *s, struct err *err)
     struct stat st;
 
     if (stat(s->path, &st) != 0)
-        return err_set_os(err, errno, "directory %s", s->path);
+        return directory_fail_open(s->path, errno, err);
     if (s->db && !s->broken && st.st_dev == s->device && st.st_ino == s->inode)
         return true;
     close_db(s);

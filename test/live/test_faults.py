@@ -174,6 +174,9 @@ def test_a_ruined_directory_is_no_answer(make_tacit, ruin):
         c.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the log has it all still
     os.chown(t.dir / "backup", owner.st_uid, owner.st_gid)
     ruin(path)
+    left = path.stat().st_size if path.exists() else None
+    t.user("list", check=False)  # who only looks mends nothing, and makes nothing in its place
+    assert (path.stat().st_size if path.exists() else None) == left
     for existing, invented in answers(t, TRUSTED):  # the truth that it remembers, or nothing
         assert existing[:3] in ("250", "451") and invented[:3] in ("550", "451"), (existing, invented)
     for tag in ("first", "second"):
