@@ -420,7 +420,8 @@ static enum queue_applied apply_state(struct queue *q, struct queue_place place,
         return QUEUE_NO_MEMORY;
     text = (char *)(state + 1);
     memcpy(text, name.data, name.len);
-    memcpy(text + name.len, value.data, value.len);
+    if (value.len)
+        memcpy(text + name.len, value.data, value.len);
     *state = (struct queue_state){place, str_of(text + name.len, value.len), str_of(text, name.len)};
     old = map_remove(&q->states, name);
     if (!map_put(&q->states, state->name, state)) {

@@ -2,6 +2,7 @@
 and changed as a whole, while mail goes on being delivered."""
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -41,8 +42,19 @@ def flip(path, at):
     path.write_bytes(octets)
 
 
-def restart(t):
+def nobody_listens(t):
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(t.data / "run" / "control.sock")) != 0
+
+
+def kill(t):
+    """And waits until the kernel has taken all of it away; the threads of a process end one by one."""
     t.kill_all()
+    wait_until(lambda: nobody_listens(t), 20 * PATIENCE)
+
+
+def restart(t):
+    kill(t)
     t.start(timeout=20 * PATIENCE)
 
 
@@ -102,7 +114,7 @@ def test_damage_behind_an_index_is_found_when_the_message_is_read(big):
     before = rows(big)
     segment = segment_of(big, [i for i in indexes(big) if "-01-" in i.name][-1])  # no test before has touched it
     stat = segment.stat()
-    big.kill_all()
+    kill(big)
     flip(segment, 4096 + 16 + 700)
     os.utime(segment, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     big.start(timeout=20 * PATIENCE)
