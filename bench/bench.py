@@ -182,8 +182,8 @@ def measured(directory):
                "when": datetime.date.today().isoformat(),
                "configured": {c.name: c.configured for c in CLASSES},
                "versions": {c.name: peers.version(c) for c in CLASSES},
-               "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"], capture_output=True,
-                                        text=True).stdout.strip()}
+               "commit": subprocess.run(["git", "-C", measure.ROOT, "rev-parse", "--short", "HEAD"],
+                                        capture_output=True, text=True).stdout.strip()}
     say("what makes a message durable, counted")
     for cls in CLASSES:
         syncs(results["syncs"], cls, directory)

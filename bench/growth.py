@@ -47,8 +47,8 @@ def session(port):
 
 
 def queue(directory, mode, running):
-    """A queue that is found at the start: until the server says ready, until the whole queue is known, and what back
-    needs then."""
+    """A queue that is found at the start: until the server greets clients, until the whole queue is known, and what
+    back needs then."""
     rows, base = [], None
     for count in {"smoke": [0, 1000], "quick": [0, 10000, 100000], "full": [0, 10000, 100000, 1000000]}[mode]:
         with running(peers.Tacit, directory, "accept") as peer:  # makes the lanes, with their owners
@@ -60,15 +60,13 @@ def queue(directory, mode, running):
                 for path in spool.glob("lane-*/**/*"):
                     os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
                 os.sync()
-            began = time.monotonic()
             peer.run()
-            ready = time.monotonic() - began
             wait_until(lambda: peer.status()["totals"]["queue_messages"] >= count, 600, 0.02)
-            known = time.monotonic() - began
+            known = time.monotonic() - peer.began
             [back] = peer.role_pids("back")
             pss = measure.pss_of(back)
             base = pss if base is None else base
-            rows.append({"messages": count, "ready_s": ready, "known_s": known, "back_octets": pss,
+            rows.append({"messages": count, "greeted_s": peer.greeted_s, "known_s": known, "back_octets": pss,
                          "octets_each": (pss - base) / count if count else None})
     return rows
 

@@ -181,10 +181,11 @@ limits {{ sessions_per_client = 20000  greeting_delay = "0ms" }}
         db.close()
 
     def run(self):
-        began = time.monotonic()
+        """ready_s: until it says that it is ready, and answers; greeted_s: until it answers."""
+        self.began, self.greeted_s = time.monotonic(), None
         self.launch([self.program, "serve", "--config", self.conf],
                     {f"/etc/{name}": self.dir / "etc" / name for name in ("passwd", "group")})
-        self.ready_s = time.monotonic() - began
+        self.ready_s = time.monotonic() - self.began
 
     def halt(self):
         """Stops it so that it may run again."""
@@ -199,7 +200,10 @@ limits {{ sessions_per_client = 20000  greeting_delay = "0ms" }}
         return self.inside([self.program, *words, "--config", self.conf]).stdout
 
     def answers(self):
-        return super().answers() and "ready: listening" in (self.dir / "output").read_text()
+        if not super().answers():
+            return False
+        self.greeted_s = self.greeted_s or time.monotonic() - self.began
+        return "ready: listening" in (self.dir / "output").read_text()
 
     def role_pids(self, role):
         return [p["pid"] for p in self.status()["processes"] if p["role"] == role]
