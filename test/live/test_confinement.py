@@ -3,6 +3,7 @@ root, with a user for each role, and once as an ordinary user, to whom every fil
 stands before them.
 """
 import os
+import pwd
 import shutil
 import signal
 import sqlite3
@@ -289,6 +290,22 @@ def test_a_directory_that_only_root_may_enter(make_confined):
     t.dir.chmod(0o700)  # and back
     t.start()
     t.deliver("once more")
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root")
+def test_users_that_are_made_later(make_confined):
+    t = make_confined("root").start()
+    t.user("add", "alice@example.test")
+    t.deliver()
+    t.stop()
+    t.write_config(extra='users { front = "daemon"  keeper = "bin"  back = "mail" }')
+    t.start()
+    t.deliver("again")
+    names = {"front": "daemon", "keeper": "bin", "back": "mail"}
+    assert {role: int(status(Path(f"/proc/{pid}"))["Uid"].split()[0]) for role, pid in t.roles()} == {
+        role: pwd.getpwnam(name).pw_uid for role, name in names.items()}
+    left = [p for p in t.data.rglob("*") if p.lstat().st_uid in range(60601, 60604)]
+    assert not left, left
 
 
 @pytest.mark.parametrize("who", WHO)
