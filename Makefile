@@ -64,6 +64,10 @@ bench: all
 	script/deps bench
 	script/bench
 
+# The same, and its figures and plots into doc/performance.md.
+bench-doc: bench
+	script/bench-doc
+
 lint: all
 	script/deps lint
 	script/lint build
@@ -84,5 +88,5 @@ install: build/tacit
 clean:
 	rm -rf build build-asan build-fuzz run
 
-.PHONY: all deps run check fuzz soak lint valgrind format bench install clean FORCE
+.PHONY: all deps run check fuzz soak lint valgrind format bench bench-doc install clean FORCE
 FORCE:

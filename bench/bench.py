@@ -220,7 +220,7 @@ def main():
             report.plots(results, RESULTS)
             print(report.terminal(results))
             say(f"{results['minutes']:.1f} minutes; {RESULTS}/results.json and plots beside it; "
-                "script/bench-doc writes them into doc/performance.md")
+                "make bench-doc writes them into doc/performance.md")
     except KeyboardInterrupt:
         sys.exit("stopped; nothing is left behind")
 
