@@ -467,11 +467,12 @@ static void load_failed(struct attempt *a)
 
     message_id_text(a->id, id);
     if (a->load_err.class == ERR_PERMANENT)
-        log_notice(LOG_LEVEL_ERROR,
-                   "message %s cannot be read: %s; look at the disk, restore the file from a backup while the server is "
-                   "stopped, or give the message up: tacit queue remove %s; it stays in the queue, and is tried once in "
-                   "an hour",
-                   id, a->load_err.text, id);
+        log_notice(
+            LOG_LEVEL_ERROR,
+            "message %s cannot be read: %s; look at the disk, restore the file from a backup while the server is "
+            "stopped, or give the message up: tacit queue remove %s; it stays in the queue, and is tried once in "
+            "an hour",
+            id, a->load_err.text, id);
     else
         log_notice(LOG_LEVEL_ERROR, "message %s cannot be read: %s; tried again in a minute", id, a->load_err.text);
     if (m)

@@ -18,7 +18,7 @@ enum {
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 16 << 20, /* octets for one question */
     COMPLAINTS_MS = 1000, /* at most one log line of a kind in this time */
-    START_OVER_MS = 1000, /* the next one may be no better off */
+    START_OVER_MS = 2500, /* the next one may be no better off; master takes six ends in ten seconds amiss */
 };
 
 /* ---- directories ----

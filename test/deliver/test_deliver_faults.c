@@ -184,7 +184,8 @@ static void story(enum fault kind, unsigned count)
                 assert_int_not_equal(err.class, ERR_NONE);
             if ((kind == FAULT_SHORT && !s->quota) || (kind == FAULT_EINTR && count < FOREVER))
                 assert_true(result == MAILDIR_DELIVERED || result == MAILDIR_FOUND);
-            else if (strcmp(plan.call, "fsync") == 0 && kind != FAULT_SHORT) /* and not done again as if nothing had been */
+            else if (strcmp(plan.call, "fsync") == 0 &&
+                     kind != FAULT_SHORT) /* and not done again as if nothing had been */
                 assert_true(result == MAILDIR_FAILED || result == MAILDIR_UNSURE);
             if (count == 1 && strcmp(plan.call, "unlinkat") != 0 && !s->there)
                 assert_true(messages("tmp", 0, NULL) == 0 || s->leftover);

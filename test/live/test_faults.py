@@ -162,8 +162,10 @@ def is_told_the_truth(t):
     return existing.startswith("250") and invented.startswith("550")
 
 
-@pytest.mark.parametrize("ruin", [garbage, os.unlink], ids=["garbage", "removed"])  # the rest: test_directory_faults.c
+@pytest.mark.parametrize("ruin", [garbage, os.unlink, lambda p: p.chmod(0)],
+                         ids=["garbage", "removed", "forbidden"])
 def test_a_ruined_directory_is_no_answer(make_tacit, ruin):
+    """Further ways: test_directory_faults.c."""
     t = make_tacit(extra=RELAY).start()
     t.user("add", "alice@example.test")
     path = t.data / "directory.db"
