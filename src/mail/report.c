@@ -243,8 +243,9 @@ static bool report_put(const struct mail_report *r, const struct parts *p, struc
         .subject_of = buf_str(&p->subject),
         .utf8 = p->utf8,
     };
-    bool text_8bit = !str_is_ascii(buf_str(&p->text)), status_8bit = !str_is_ascii(buf_str(&p->status));
-    bool returned_8bit = !str_is_ascii(p->returned), any_8bit = text_8bit || status_8bit || returned_8bit;
+    bool   text_8bit = !str_is_ascii(buf_str(&p->text)), status_8bit = !str_is_ascii(buf_str(&p->status));
+    bool   returned_8bit = !str_is_ascii(p->returned), any_8bit = text_8bit || status_8bit || returned_8bit;
+    size_t start = out->len;
 
     letter_head(&letter, out);
     buf_append_z(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
@@ -263,7 +264,7 @@ static bool report_put(const struct mail_report *r, const struct parts *p, struc
     buf_append(out, buf_str(&p->boundary));
     if (!buf_append_z(out, "--\r\n"))
         return false;
-    *ret_body = any_8bit ? BODY_8BITMIME : BODY_7BIT;
+    *ret_body = str_is_ascii(str_skip(buf_str(out), start)) ? BODY_7BIT : BODY_8BITMIME; /* the reader's address too */
     return true;
 }
 
