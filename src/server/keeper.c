@@ -18,7 +18,7 @@ enum {
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 16 << 20, /* octets for one question */
     COMPLAINTS_MS = 1000, /* at most one log line of a kind in this time */
-    START_OVER_MS = 2500, /* the next one may be no better off; master takes six ends in ten seconds amiss */
+    START_OVER_MS = 2500, /* master takes six ends in ten seconds amiss */
 };
 
 /* ---- directories ----
@@ -183,6 +183,12 @@ static _Noreturn void start_over(const struct err *err)
     _exit(EXIT_FAILURE);
 }
 
+/* At once if no keeper ended before this one; later not over and over, for the next one may be no better off. */
+static bool may_start_over(const struct keeper_role *r, uint64_t now_ms)
+{
+    return atomic_load(&r->context->slot->restarts) == 0 || now_ms - r->started_ms > START_OVER_MS;
+}
+
 static void peer_message(void *arg, struct str data, int fd)
 {
     struct peer        *p = arg;
@@ -206,7 +212,7 @@ static void peer_message(void *arg, struct str data, int fd)
         complain(&r->refused, LOG_LEVEL_WARNING, now_ms, role_name(p->role), p->index, err.text);
         break;
     case KEEPER_FAILED:
-        if (err.class == ERR_CONFIG && err.os_error == EACCES && now_ms - r->started_ms > START_OVER_MS)
+        if (err.class == ERR_CONFIG && err.os_error == EACCES && may_start_over(r, now_ms))
             start_over(&err);
         complain(&r->failed, LOG_LEVEL_ERROR, now_ms, role_name(p->role), p->index, err.text);
         break;
