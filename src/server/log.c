@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@ enum {
     PENDING_EARLY = 64 * 1024, /* from here on they do not wait for it */
     PIECE = PIPE_BUF,          /* what a pipe takes without mixing it with the lines of other processes */
     KEY_SLOTS = 256,
+    STUCK_MS = 100,
 };
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -48,7 +50,9 @@ static struct {
     time_t         stamped;
     char           stamp[24]; /* of `stamped`, up to the seconds */
     struct buf     line, pending;
-    uint64_t       lost; /* lines */
+    uint64_t       lost;     /* lines */
+    uint64_t       unread;   /* octets that standard error had no room for */
+    bool           is_stuck; /* it had none when we last looked */
     unsigned char  slots[KEY_SLOTS];
 } self = {.file_fd = -1, .least = LOG_LEVEL_INFO};
 
@@ -126,6 +130,16 @@ static void write_out(int fd, struct str data)
     }
 }
 
+/* Standard error may be a pipe that nobody reads any more. That is waited for once, and then not before there is room
+ * again. */
+static bool err_has_room(void)
+{
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    self.is_stuck = poll(&p, 1, self.is_stuck ? 0 : STUCK_MS) == 0;
+    return !self.is_stuck;
+}
+
 /* In pieces of whole lines, each small enough to stay together in a pipe that several processes write. */
 static void write_pieces(int fd, struct str data)
 {
@@ -137,6 +151,10 @@ static void write_pieces(int fd, struct str data)
             end = str_find_byte(data, '\n');
         if (end == STR_NOT_FOUND)
             end = data.len - 1;
+        if (!err_has_room()) {
+            self.unread += data.len;
+            return;
+        }
         write_out(fd, str_part(data, 0, end + 1));
         data = str_skip(data, end + 1);
     }
@@ -160,6 +178,13 @@ void log_flush(void)
 
         self.lost = 0;
         log_notice(LOG_LEVEL_WARNING, "%llu log lines were dropped: too many at once", (unsigned long long)lost);
+    }
+    if (self.unread && !self.is_stuck) {
+        uint64_t unread = self.unread;
+
+        self.unread = 0;
+        log_notice(LOG_LEVEL_WARNING, "%llu octets of log are missing on standard error: nobody read it",
+                   (unsigned long long)unread);
     }
 }
 

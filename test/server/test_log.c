@@ -8,6 +8,7 @@
 
 #include "server/log.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,37 @@ static void lines_go_out_at_the_end_of_a_round(void **state)
     io_loop_free(loop);
 }
 
+/* Standard error is a pipe that is full: the file gets every line all the same, and says later what is missing. */
+static void a_stuck_reader_of_standard_error_stops_nothing(void **state)
+{
+    int    saved = dup(STDERR_FILENO), fds[2];
+    char   octets[4096];
+    size_t lines = 0;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    dup2(fds[1], STDERR_FILENO);
+    log_init(LOG_TEXT, LOG_LEVEL_INFO, "master", file); /* looks at what standard error is */
+    for (int i = 0; i < 2000; i++) {
+        log_notice(LOG_LEVEL_INFO, "line %d that makes the pipe full, for nobody reads it, so that it must be left", i);
+        log_flush();
+    }
+    while (next_line())
+        lines++;
+    assert_int_equal(lines, 2000);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    while (read(fds[0], octets, sizeof octets) > 0)
+        ;
+    log_notice(LOG_LEVEL_INFO, "read again");
+    assert_non_null(strstr(next_line(), "read again"));
+    assert_non_null(strstr(next_line(), "octets of log are missing on standard error"));
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(fds[0]);
+    close(fds[1]);
+    log_init(LOG_TEXT, LOG_LEVEL_INFO, "master", file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +253,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(long_values_and_lines_are_cut, text_log, close_log),
         cmocka_unit_test_setup_teardown(levels_and_time, text_log, close_log),
         cmocka_unit_test_setup_teardown(a_new_file_gets_the_next_lines, text_log, close_log),
+        cmocka_unit_test_setup_teardown(a_stuck_reader_of_standard_error_stops_nothing, text_log, close_log),
         cmocka_unit_test_setup_teardown(lines_go_out_at_the_end_of_a_round, text_log, close_log),
     };
 
