@@ -154,7 +154,7 @@ struct str client_text_cut(struct str text)
 
 static void end_note(struct smtp_client *c, const struct client_answer *a)
 {
-    c->end.action = a->row->action;
+    c->end.action = a->row->action < SMTP_DO_DEFER ? a->row->action : SMTP_DO_CLOSE;
     c->end.why = client_result(SMTP_CLIENT_NOT_TRIED, a);
     c->end.why.text = arena_str(&c->session, client_text_cut(a->text));
 }

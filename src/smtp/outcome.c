@@ -44,5 +44,7 @@ const struct smtp_outcome *smtp_outcome_find(enum smtp_stage stage, unsigned cod
 
 struct smtp_status smtp_outcome_status(const struct smtp_outcome *o, struct smtp_status status)
 {
-    return status.class ? SMTP_STATUS(o->status.class, status.subject, status.detail) : o->status;
+    bool fits = status.class && (status.class == 2) == (o->status.class == 2);
+
+    return fits ? SMTP_STATUS(o->status.class, status.subject, status.detail) : o->status;
 }

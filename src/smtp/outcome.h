@@ -83,7 +83,8 @@ struct smtp_outcome {
  * for a reply or a happening, `status` is the reply's (class 0: none), `facts` a set of enum smtp_fact. */
 const struct smtp_outcome *smtp_outcome_find(enum smtp_stage stage, unsigned code, struct smtp_status status,
                                              unsigned facts);
-/* The enhanced code to report: the host's, with the class that belongs to what is done; else the row's. */
+/* The enhanced code to report: the host's, its class 4 or 5 as belongs to what is done; the row's where it gave none, or
+ * one of success for a failure. */
 struct smtp_status         smtp_outcome_status(const struct smtp_outcome *o, struct smtp_status status);
 /* For tests and manuals; NULL behind the last. */
 const struct smtp_outcome *smtp_outcome_at(size_t index);

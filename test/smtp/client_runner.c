@@ -1,7 +1,9 @@
-/* client_runner.c: plays the scripts named, each whole, line by line, byte by byte and in pieces of 7 octets, and
- * compares what the client did with what the script says.
+/* client_runner.c: plays the conversations of the scripts named, each whole, line by line, byte by byte and in pieces
+ * of 7 octets, and compares what the client did with what the script says.
  *
+ *   == TITLE             another conversation begins
  *   # ...                comment
+ *   open: OFFER, ...     the server greets and offers that, and the client is ready
  *   set: NAME [VALUE]    lmtp, helo, tls may|must, tls-fails, no-convert, recipients N, memory N, give N; whole: the
  *                        script is about what comes in one piece, and is played only so
  *   content: TEXT        of the messages that follow; \r \n \0 \\ \xHH stand for what they say
@@ -191,6 +193,25 @@ static void say(struct script *s, struct str in, uint64_t times, bool crlf)
     add_step(s, (struct step){.kind = STEP_SAY, .text = str_of(bytes, times * text.len + (crlf ? 2 : 0))});
 }
 
+static void expect(struct script *s, struct str line)
+{
+    add_step(s, (struct step){.kind = STEP_EXPECT, .text = arena_str(&s->arena, line)});
+}
+
+static void add_opening(struct script *s, struct str offers)
+{
+    say(s, STR("220 mx.test"), 1, true);
+    expect(s, s->config.lmtp ? STR("C: LHLO us.test") : STR("C: EHLO us.test"));
+    say(s, STR("250-mx.test"), 1, true);
+    while (offers.len) {
+        struct str offer = str_trim(str_cut(&offers, ','));
+
+        say(s, arena_printf(&s->arena, "250-%.*s", STR_ARG(offer)), 1, true);
+    }
+    say(s, STR("250 OK"), 1, true);
+    expect(s, STR("E: READY..."));
+}
+
 static void parse_line(struct script *s, struct str l)
 {
     struct str rest = str_skip(l, 3);
@@ -199,6 +220,8 @@ static void parse_line(struct script *s, struct str l)
         return;
     if (str_starts(l, STR("set: "))) {
         set(s, str_skip(l, 5));
+    } else if (str_starts(l, STR("open: "))) {
+        add_opening(s, str_skip(l, 6));
     } else if (str_starts(l, STR("content: "))) {
         s->content = unescape(s, str_skip(l, 9));
     } else if (str_starts(l, STR("M: "))) {
@@ -220,36 +243,51 @@ static void parse_line(struct script *s, struct str l)
     } else if (str_starts(l, STR("wait: "))) {
         add_step(s, (struct step){.kind = STEP_WAIT, .seconds = (uint32_t)number(s, str_skip(l, 6), 3600)});
     } else if (str_starts(l, STR("C: ")) || str_starts(l, STR("E: ")) || str_starts(l, STR("C~ "))) {
-        add_step(s, (struct step){.kind = STEP_EXPECT, .text = arena_str(&s->arena, l)});
+        expect(s, l);
     } else {
         fail(s, "not a line of a script");
     }
 }
 
-static void script_load(struct script *s, const char *path)
+/* The conversation at the start of *rest. */
+static void script_load(struct script *s, struct str *rest)
 {
-    static char text[FILE_MAX];
-    FILE       *file = fopen(path, "rb");
-    struct str  rest;
+    const char *name = s->name;
+    size_t      line = s->line;
 
     memset(s, 0, sizeof *s);
-    s->name = path;
+    s->name = name;
+    s->line = line;
     s->content = STR("Subject: x\r\n\r\nHello\r\n");
     s->give = 5;
     arena_init(&s->arena, 64 << 10, 64 << 20);
     s->config = (struct smtp_client_config){.hostname = STR("us.test"), .recipients = 100, .memory = 64 << 10};
-    if (!file)
-        fail(s, strerror(errno));
-    rest = str_of(text, fread(text, 1, sizeof text, file));
-    fclose(file);
-    while (rest.len) {
-        struct str l = str_cut(&rest, '\n');
+    while (rest->len) {
+        struct str l = str_cut(rest, '\n');
 
         s->line++;
-        parse_line(s, l);
+        if (str_starts(l, STR("== ")) && s->step_count)
+            break;
+        if (!str_starts(l, STR("== ")))
+            parse_line(s, l);
     }
-    if (!s->step_count || s->steps[s->step_count - 1].kind != STEP_EXPECT)
+    if (!s->step_count || s->steps[s->step_count - 1].kind == STEP_SAY)
         fail(s, "a script that expects nothing proves nothing");
+}
+
+static struct str file_read(const char *path)
+{
+    static char text[FILE_MAX];
+    FILE       *file = fopen(path, "rb");
+    size_t      len;
+
+    if (!file) {
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    return str_of(text, len);
 }
 
 struct play {
@@ -360,17 +398,24 @@ int main(int argc, char **argv)
 {
     static struct script script;
     bool                 ok = argc > 1;
+    size_t               count = 0;
 
     for (int i = 1; i < argc; i++) {
-        script_load(&script, argv[i]);
-        ok = play(&script, false, SIZE_MAX, "whole") && ok;
-        if (!script.whole_only) {
-            ok = play(&script, true, SIZE_MAX, "line by line") && ok;
-            ok = play(&script, false, 7, "in pieces of 7") && ok;
-            ok = play(&script, false, 1, "byte by byte") && ok;
+        struct str rest = file_read(argv[i]);
+
+        script.name = argv[i];
+        script.line = 0;
+        for (; rest.len; count++) {
+            script_load(&script, &rest);
+            ok = play(&script, false, SIZE_MAX, "whole") && ok;
+            if (!script.whole_only) {
+                ok = play(&script, true, SIZE_MAX, "line by line") && ok;
+                ok = play(&script, false, 7, "in pieces of 7") && ok;
+                ok = play(&script, false, 1, "byte by byte") && ok;
+            }
+            arena_done(&script.arena);
         }
-        arena_done(&script.arena);
     }
-    printf("%d scripts\n", argc - 1);
+    printf("%zu conversations\n", count);
     return ok ? 0 : 1;
 }
