@@ -13,6 +13,8 @@
 
 #include "mail/header.h"
 
+#include <assert.h>
+
 enum edit_kind { EDIT_TEXT, EDIT_ENCODE, EDIT_MASK };
 
 struct mail_seven_edit {
@@ -53,6 +55,7 @@ static bool impossible(struct plan *p, const char *why)
 
 static bool add(struct plan *p, size_t at, size_t len, enum edit_kind kind, struct str text)
 {
+    assert(!p->count || p->edits[p->count - 1].at + p->edits[p->count - 1].len <= at);
     if (p->count == MAIL_SEVEN_EDITS)
         return impossible(p, "the message has too many parts");
     if (p->count == p->room) {
@@ -271,19 +274,6 @@ static bool entity_plan(struct plan *p, size_t start, size_t end, bool whole, un
     return leaf_plan(p, &e, whole);
 }
 
-/* Edits are found part by part, but a field may stand anywhere in its header. */
-static void sort(struct mail_seven_edit *edits, size_t count)
-{
-    for (size_t i = 1; i < count; i++) {
-        struct mail_seven_edit e = edits[i];
-        size_t                 at = i;
-
-        for (; at > 0 && edits[at - 1].at > e.at; at--)
-            edits[at] = edits[at - 1];
-        edits[at] = e;
-    }
-}
-
 bool mail_seven_init(struct mail_seven *s, struct str content, struct arena *arena, const char **ret_why)
 {
     struct plan p = {.content = content, .arena = arena};
@@ -292,7 +282,6 @@ bool mail_seven_init(struct mail_seven *s, struct str content, struct arena *are
         *ret_why = p.why;
         return false;
     }
-    sort(p.edits, p.count);
     *s = (struct mail_seven){.content = content, .edits = p.edits, .edit_count = p.count};
     return true;
 }

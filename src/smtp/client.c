@@ -95,16 +95,22 @@ void client_change(struct smtp_client *c, enum smtp_client_state to)
     }
 }
 
+bool client_command_end(struct smtp_client *c)
+{
+    bool ok = buf_append_z(&c->out, "\r\n");
+
+    c->command_end = c->sent + c->out.len;
+    return ok;
+}
+
 bool client_command(struct smtp_client *c, const char *format, ...)
 {
     va_list args;
-    bool    ok;
 
     va_start(args, format);
-    ok = buf_vprintf(&c->out, format, args) && buf_append_z(&c->out, "\r\n");
+    buf_vprintf(&c->out, format, args);
     va_end(args);
-    c->command_end = c->sent + c->out.len;
-    return ok;
+    return client_command_end(c);
 }
 
 unsigned client_facts(const struct smtp_client *c)

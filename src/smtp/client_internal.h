@@ -83,6 +83,8 @@ struct smtp_client {
 /* client.c */
 void       client_change(struct smtp_client *c, enum smtp_client_state to);
 void       client_wait_anew(struct smtp_client *c);
+/* Ends a command that was put into `out` piece by piece. */
+bool       client_command_end(struct smtp_client *c);
 bool       client_command(struct smtp_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Ends the session as `a` says: with QUIT where the server still listens, else at once. */
 void       client_leave(struct smtp_client *c, struct client_answer *a, bool politely);

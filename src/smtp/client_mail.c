@@ -86,7 +86,7 @@ static bool put_mail(struct smtp_client *c)
         }
     }
     c->optional_sent = out->len > required;
-    return client_command(c, "%s", "");
+    return client_command_end(c);
 }
 
 static void put_notify(uint8_t notify, struct buf *out)
@@ -127,7 +127,7 @@ static bool put_rcpt(struct smtp_client *c, const struct recipient *r)
         }
     }
     c->optional_sent |= out->len > required;
-    return client_command(c, "%s", "");
+    return client_command_end(c);
 }
 
 static bool put_step(struct smtp_client *c, uint32_t step)

@@ -58,7 +58,7 @@ enum smtp_action {
     SMTP_DO_NO_MAIL,         /* the next host; where all say so, the message fails (RFC 7504) */
     SMTP_DO_REFUSED,         /* the next host; a few retries; then the message fails */
     SMTP_DO_RECONNECT_HELO,  /* the same host again, with HELO */
-    SMTP_DO_RECONNECT_PLAIN, /* the same host again without TLS where that is allowed, else the next */
+    SMTP_DO_RECONNECT_PLAIN, /* the same host again, without TLS */
     /* About recipients: the one asked about, or all that are not settled. */
     SMTP_DO_DEFER,
     SMTP_DO_FAIL,
@@ -83,8 +83,8 @@ struct smtp_outcome {
  * for a reply or a happening, `status` is the reply's (class 0: none), `facts` a set of enum smtp_fact. */
 const struct smtp_outcome *smtp_outcome_find(enum smtp_stage stage, unsigned code, struct smtp_status status,
                                              unsigned facts);
-/* The enhanced code to report: the host's, its class 4 or 5 as belongs to what is done; the row's where it gave none, or
- * one of success for a failure. */
+/* The enhanced code to report: the host's, its class 4 or 5 as belongs to what is done; the row's where it gave none,
+ * or one of success for a failure. */
 struct smtp_status         smtp_outcome_status(const struct smtp_outcome *o, struct smtp_status status);
 /* For tests and manuals; NULL behind the last. */
 const struct smtp_outcome *smtp_outcome_at(size_t index);
