@@ -34,7 +34,7 @@ unsigned master_front_count(const struct config *config)
     if (config->fronts)
         return (unsigned)(config->fronts < FRONTS_MAX ? config->fronts : FRONTS_MAX);
     if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
-        count = CPU_COUNT(&cpus);
+        count = (CPU_COUNT(&cpus) + 1) / 2; /* the others deliver, and do what the kernel does for connections */
     return (unsigned)(count < 1 ? 1 : count > FRONTS_MAX ? FRONTS_MAX : count);
 }
 
