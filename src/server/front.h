@@ -170,12 +170,14 @@ struct front {
     struct message_id_source ids;
     struct list              holders, starved, pending, free_messages;
     size_t                   free_count;
-    uint64_t                 memory;      /* octets of content held */
-    uint64_t                 envelopes;   /* octets that senders and recipients of open transactions take */
-    bool                     is_short;    /* of memory: no content is taken until enough has been written to files */
-    unsigned                 working;     /* messages that a work thread has, and segments it prepares */
-    pthread_mutex_t          create_lock; /* body files are created one at a time */
-    struct front_batch      *batch;       /* being written; NULL: none */
+    uint64_t                 memory;        /* octets of content held */
+    uint64_t                 envelopes;     /* octets that senders and recipients of open transactions take */
+    bool                     is_short;      /* of memory: no content is taken until enough has been written to files */
+    unsigned                 working;       /* messages that a work thread has, and segments it prepares */
+    pthread_mutex_t          create_lock;   /* body files are created one at a time */
+    struct front_batch      *batch;         /* being written; NULL: none */
+    size_t                   message_count; /* from MAIL to the answer, or the end of what a thread does for them */
+    uint64_t                 commit_us;     /* what a batch takes, smoothed; 0: not known yet */
     struct lane_place        committed;
     bool                     has_committed;
     struct buf               scratch; /* of one call */

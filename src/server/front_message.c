@@ -70,6 +70,7 @@ struct front_message *front_message_new(struct front_session *s, enum client_cla
     m->began_ms = front_now_ms(f);
     m->id = message_id_next(&f->ids, m->received_ms);
     message_id_text(m->id, m->id_text);
+    f->message_count++;
     return m;
 }
 
@@ -320,6 +321,7 @@ void front_message_free(struct front_message *m)
             return;
         run_work(m);
     }
+    f->message_count--;
     free(m->scan);
     m->scan = NULL;
     buf_done(&m->writing);

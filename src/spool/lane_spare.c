@@ -7,8 +7,9 @@
  * nobody called lane_prepare_spare in time.
  *
  * Nor may making it hold up the batches of the segment in use, which share the disk with it: the zeros go out in small
- * steps, each synced, with a pause behind it. Sixteen megabytes written at once and synced kept a batch waiting for ten
- * times its usual time. Who waits for the file ends the pauses. */
+ * steps, each synced, and with a pause behind each as long as there is time: as long as the file is further on its way
+ * than the segment in use. Sixteen megabytes written at once and synced kept a batch waiting for ten times its usual
+ * time. */
 #include "spool/lane_writer.h"
 #include "spool/sys.h"
 
@@ -17,6 +18,7 @@
 #include <time.h>
 
 enum { CLEAR_STEP = 256 << 10, CLEAR_PAUSE_US = 1000 };
+enum { WANTED_AT = LANE_FULL / 4, AHEAD = LANE_FULL / 8 }; /* of the segment in use, when a spare is wanted */
 
 uint64_t lane_take_seq(struct lane_writer *w)
 {
@@ -64,13 +66,17 @@ bool lane_plan(struct lane_writer *w, struct err *err)
     return true;
 }
 
-static void give_way(struct lane_writer *w)
+/* `made`: how much of the file, in parts of LANE_FULL. */
+static void give_way(struct lane_writer *w, uint64_t made)
 {
     struct timespec pause = {.tv_nsec = CLEAR_PAUSE_US * 1000};
+    uint64_t        filled = atomic_load_explicit(&w->filled, memory_order_relaxed), due = 0;
     bool            hurry;
 
+    if (filled > WANTED_AT)
+        due = (filled - WANTED_AT) * LANE_FULL / (LANE_FULL - WANTED_AT) + AHEAD;
     pthread_mutex_lock(&w->mutex);
-    hurry = w->spare_waited_for || w->spare.state != LANE_SPARE_MAKING;
+    hurry = made < due || w->spare_waited_for || w->spare.state != LANE_SPARE_MAKING;
     pthread_mutex_unlock(&w->mutex);
     if (!hurry)
         nanosleep(&pause, NULL);
@@ -88,7 +94,7 @@ static int clear(struct lane_writer *w, int fd, uint32_t size)
         if (size - at > CLEAR_STEP) {
             if (spool_sync_data(fd) != 0)
                 return -1;
-            give_way(w);
+            give_way(w, ((uint64_t)at + CLEAR_STEP) * LANE_FULL / size);
         }
     }
     return spool_sync(fd);
@@ -138,7 +144,7 @@ bool lane_wants_spare(struct lane_writer *w)
     pthread_mutex_lock(&w->mutex);
     none = w->spare.state == LANE_SPARE_NONE && !w->spare_failed;
     pthread_mutex_unlock(&w->mutex);
-    return none && (w->roll || w->tail.offset > w->head.size / 4);
+    return none && (w->roll || atomic_load_explicit(&w->filled, memory_order_relaxed) > WANTED_AT);
 }
 
 /* The released file to use again, of those that have about the size we want. Others are removed once their number is

@@ -111,6 +111,8 @@ bool lane_append(struct lane_writer *w, uint8_t type, unsigned flags, const stru
     if (ret_place)
         *ret_place = w->tail;
     w->tail.offset += (uint32_t)total;
+    atomic_store_explicit(&w->filled, (uint32_t)((uint64_t)w->tail.offset * LANE_FULL / w->head.size),
+                          memory_order_relaxed);
     return true;
 }
 

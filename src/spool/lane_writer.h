@@ -10,6 +10,7 @@
 #include "spool/lane_dir.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     LANE_SEGMENT_WANTED = 16 << 20,
@@ -19,6 +20,7 @@ enum {
     LANE_RESERVE_MIN = 1 << 20,
     LANE_RESERVE_MAX = 256 << 20,
     LANE_BUFFER_KEEP = 4 << 20, /* octets of memory a writer keeps for each of its two buffers */
+    LANE_FULL = 256,
 };
 
 /* Records that follow each other in one segment. */
@@ -80,6 +82,7 @@ struct lane_writer {
     uint32_t          plan_size; /* of the next segment */
     struct lane_spare spare;
     bool              spare_waited_for;
+    _Atomic uint32_t  filled;       /* of the segment that is appended to, in parts of LANE_FULL */
     bool              spare_failed; /* not tried again before the next segment */
 };
 
