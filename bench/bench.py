@@ -112,8 +112,8 @@ def accept(samples, cls, directory):
             for sessions in (100, 200):
                 timed(samples, peer, ("pipelined", cls.name, sessions),
                       lambda n: peer.load(n, sessions=sessions, kept=KEPT, pipeline=True))
-        if cls in (peers.Tacit, peers.Postfix):
-            for sessions in (1, 200):
+        if cls in (peers.Tacit, peers.Postfix, peers.Sink):
+            for sessions in (1,) if cls is peers.Sink else (1, 200):
                 timed(samples, peer, ("latency", cls.name, sessions),
                       lambda n: peer.load(n, sessions=sessions, kept=1000))
 
