@@ -158,17 +158,29 @@ class Syscalls:
         self.counts, self.opened_sync = {}, 0
 
     def __enter__(self):
+        """A process that began while strace was about to take its parent is followed by nobody: then it is done anew."""
+        for _ in range(10):
+            self.attach()
+            try:
+                wait_until(lambda: all(traced(pid) for pid in self.group.pids()), 6)
+                return self
+            except AssertionError:
+                self.detach()
+        raise AssertionError("strace could not be attached to all processes")
+
+    def attach(self):
         pids = [p for pid in self.group.pids() for p in ("-p", str(pid))]
         self.process = subprocess.Popen(
             ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={','.join(SYNCS)},openat", "-o", self.file,
              *pids], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, preexec_fn=end_with_parent)
-        wait_until(lambda: all(traced(pid) for pid in self.group.pids()), 60)
-        return self
 
-    def __exit__(self, *_):
+    def detach(self):
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
+
+    def __exit__(self, *_):
+        self.detach()
         text = self.file.read_text(errors="replace")
         for name in SYNCS:
             n = len(re.findall(rf"^\d+ +{name}\(", text, re.M))
