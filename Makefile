@@ -40,7 +40,7 @@ run: all
 
 # Live tests run once as built and once sanitized; structure tests look at the source and need to run only once.
 check: all build-asan/build.ninja
-	script/deps check
+	script/deps run check
 	$(MESON) test -C build --print-errorlogs
 	ninja -C build-asan
 	$(MESON) test -C build-asan --print-errorlogs --timeout-multiplier 3

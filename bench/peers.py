@@ -91,7 +91,7 @@ class Peer:
 
     def inside(self, command, **options):
         """Runs a command in the server's namespace."""
-        return subprocess.run(["nsenter", "-m", "-t", str(self.process.pid), *map(str, command)], check=True,
+        return subprocess.run(["nsenter", "-m", "-r", "-t", str(self.process.pid), *map(str, command)], check=True,
                               capture_output=True, text=True, timeout=60, **options)
 
     def answers(self):
