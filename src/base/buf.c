@@ -74,13 +74,9 @@ bool buf_append_z(struct buf *b, const char *z) { return buf_append(b, str_from(
 
 bool buf_append_u64(struct buf *b, uint64_t number)
 {
-    char   text[20];
-    size_t at = sizeof text;
+    char text[STR_U64_TEXT];
 
-    do
-        text[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    return buf_append(b, str_of(text + at, sizeof text - at));
+    return buf_append(b, str_from_u64(number, text));
 }
 
 /* Straight into what room there is; only what does not fit is formatted twice. */

@@ -98,6 +98,16 @@ struct str str_cut(struct str *rest, char byte)
     return head;
 }
 
+struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT])
+{
+    size_t at = STR_U64_TEXT;
+
+    do
+        ret_text[--at] = (char)('0' + value % 10);
+    while (value /= 10);
+    return str_of(ret_text + at, STR_U64_TEXT - at);
+}
+
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value)
 {
     uint64_t value = 0;

@@ -51,6 +51,8 @@ struct str str_cut(struct str *rest, char byte);
 
 /* A decimal number without sign, leading blanks or leftovers, at most `max`. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
+enum { STR_U64_TEXT = 20 }; /* digits of the largest */
+struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT]); /* decimal; borrows ret_text */
 
 /* Whether every byte is in 1..127, and whether the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no
  * overlong forms, nothing above U+10FFFF, no NUL). */

@@ -7,7 +7,7 @@
 
 #include "cli/address_list.h"
 #include "cli/sendmail_message.h"
-#include "cli/smtp_client.h"
+#include "cli/submission.h"
 #include "mail/address.h"
 #include "mail/xtext.h"
 #include "server/config.h"
@@ -109,7 +109,7 @@ static int find_sender(struct sending *s)
 
 /* ---- the conversation ---- */
 
-static int refused(struct sending *s, const char *what, const struct smtp_client_reply *reply, int permanent)
+static int refused(struct sending *s, const char *what, const struct submission_reply *reply, int permanent)
 {
     struct str text = str_trim(reply->text);
 
@@ -144,13 +144,13 @@ static bool needs_utf8(const struct sending *s)
     return utf8;
 }
 
-static int say_mail(struct sending *s, struct smtp_client *c)
+static int say_mail(struct sending *s, struct submission *c)
 {
     const char *ret = cli_value(s->cli, "R"), *envid = cli_value(s->cli, "V"), *body = cli_value(s->cli, "B");
     struct buf  line;
-    struct smtp_client_reply reply;
-    struct err               err;
-    bool                     good;
+    struct submission_reply reply;
+    struct err              err;
+    bool                    good;
 
     buf_init(&line, 4096);
     buf_append_z(&line, "MAIL FROM:<");
@@ -168,7 +168,7 @@ static int say_mail(struct sending *s, struct smtp_client *c)
         buf_append_z(&line, " ENVID=");
         mail_xtext_encode(str_from(envid), &line);
     }
-    good = buf_ok(&line) ? smtp_client_say(c, buf_str(&line), &reply, &err)
+    good = buf_ok(&line) ? submission_say(c, buf_str(&line), &reply, &err)
                          : err_set(&err, ERR_LIMIT, "the sender's address is too long");
     buf_done(&line);
     if (!good)
@@ -176,14 +176,14 @@ static int say_mail(struct sending *s, struct smtp_client *c)
     return reply.code == 250 ? EX_OK : refused(s, "the sender", &reply, EX_UNAVAILABLE);
 }
 
-static int say_recipient(struct sending *s, struct smtp_client *c, const struct mail_address *address)
+static int say_recipient(struct sending *s, struct submission *c, const struct mail_address *address)
 {
-    const char              *notify = cli_value(s->cli, "N");
-    struct buf               line;
-    struct smtp_client_reply reply;
-    struct err               err;
-    bool                     good;
-    int                      status = EX_OK;
+    const char             *notify = cli_value(s->cli, "N");
+    struct buf              line;
+    struct submission_reply reply;
+    struct err              err;
+    bool                    good;
+    int                     status = EX_OK;
 
     buf_init(&line, 4096);
     buf_append_z(&line, "RCPT TO:<");
@@ -191,7 +191,7 @@ static int say_recipient(struct sending *s, struct smtp_client *c, const struct 
     buf_append_z(&line, ">");
     if (c->dsn && notify)
         buf_printf(&line, " NOTIFY=%s", notify);
-    good = buf_ok(&line) ? smtp_client_say(c, buf_str(&line), &reply, &err)
+    good = buf_ok(&line) ? submission_say(c, buf_str(&line), &reply, &err)
                          : err_set(&err, ERR_LIMIT, "a recipient's address is too long");
     if (!good)
         status = failed(s, &err);
@@ -204,40 +204,40 @@ static int say_recipient(struct sending *s, struct smtp_client *c, const struct 
     return status;
 }
 
-static int say_content(struct sending *s, struct smtp_client *c)
+static int say_content(struct sending *s, struct submission *c)
 {
-    struct smtp_client_reply reply;
-    struct err               err;
+    struct submission_reply reply;
+    struct err              err;
 
-    if (!smtp_client_say(c, STR("DATA"), &reply, &err))
+    if (!submission_say(c, STR("DATA"), &reply, &err))
         return failed(s, &err);
     if (reply.code != 354)
         return refused(s, "the message", &reply, EX_UNAVAILABLE);
-    if (!smtp_client_content(c, buf_str(&s->message.content), &reply, &err))
+    if (!submission_content(c, buf_str(&s->message.content), &reply, &err))
         return failed(s, &err);
     if (reply.code != 250)
         return refused(s, "the message", &reply, EX_UNAVAILABLE);
     if (cli_has(s->cli, "v"))
         printf("%.*s", STR_ARG(reply.text));
-    smtp_client_say(c, STR("QUIT"), &reply, NULL);
+    submission_say(c, STR("QUIT"), &reply, NULL);
     return EX_OK;
 }
 
-static bool open_socket(struct sending *s, struct smtp_client *c, struct err *err)
+static bool open_socket(struct sending *s, struct submission *c, struct err *err)
 {
     struct str path = config_path(s->config->data, STR("run/submit.sock"), &s->arena);
 
-    *c = (struct smtp_client){.fd = -1};
-    return path.data ? smtp_client_open(c, path.data, err) : err_set(err, ERR_LIMIT, "out of memory");
+    *c = (struct submission){.fd = -1};
+    return path.data ? submission_open(c, path.data, err) : err_set(err, ERR_LIMIT, "out of memory");
 }
 
 static int converse(struct sending *s)
 {
-    struct smtp_client c;
-    struct err         err;
-    int                status;
+    struct submission c;
+    struct err        err;
+    int               status;
 
-    if (!open_socket(s, &c, &err) || !smtp_client_hello(&c, str_from(s->config->hostname), &err))
+    if (!open_socket(s, &c, &err) || !submission_hello(&c, str_from(s->config->hostname), &err))
         status = failed(s, &err);
     else
         status = say_mail(s, &c);
@@ -245,7 +245,7 @@ static int converse(struct sending *s)
         status = say_recipient(s, &c, &s->recipients[i]);
     if (status == EX_OK)
         status = say_content(s, &c);
-    smtp_client_close(&c);
+    submission_close(&c);
     return status;
 }
 
@@ -315,20 +315,20 @@ static bool pass_on(int from, int to)
  * refused. */
 static int speak(struct sending *s)
 {
-    struct smtp_client       c;
-    struct smtp_client_reply greeting;
-    struct err               err;
-    int                      status = EX_OK;
-    struct pollfd            polled[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    struct submission       c;
+    struct submission_reply greeting;
+    struct err              err;
+    int                     status = EX_OK;
+    struct pollfd           polled[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 
-    if (!open_socket(s, &c, &err) || !smtp_client_read(&c, &greeting, &err)) {
-        smtp_client_close(&c);
+    if (!open_socket(s, &c, &err) || !submission_read(&c, &greeting, &err)) {
+        submission_close(&c);
         return failed(s, &err);
     }
     fwrite(c.in.data, 1, c.in.len, stdout);
     fflush(stdout);
     polled[1].fd = c.fd;
-    while (poll(polled, 2, SMTP_CLIENT_WAIT_S * 1000) > 0) {
+    while (poll(polled, 2, SUBMISSION_WAIT_S * 1000) > 0) {
         if (polled[1].revents && !pass_on(c.fd, STDOUT_FILENO))
             break;
         if (polled[0].revents && !pass_on(STDIN_FILENO, c.fd)) {
@@ -336,7 +336,7 @@ static int speak(struct sending *s)
             polled[0].fd = -1;
         }
     }
-    smtp_client_close(&c);
+    submission_close(&c);
     return status;
 }
 

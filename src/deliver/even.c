@@ -6,6 +6,7 @@
  * is like making a new file. Not the message itself is written: copies would lie about longer than it is kept. */
 #include "deliver/even.h"
 
+#include "deliver/maildir.h"
 #include "io/file.h"
 
 #include <errno.h>
@@ -13,8 +14,6 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PIECE = 64 * 1024 };
@@ -27,34 +26,6 @@ static bool write_filler(int fd, uint64_t size)
     for (; ok && size > 0; size -= size < PIECE ? size : PIECE)
         ok = io_fd_write_all(fd, str_of(filler, size < PIECE ? (size_t)size : PIECE), NULL);
     return ok;
-}
-
-/* The directory and those above it, as deliveries make them; io_mkdirs also sets modes, which back may not. */
-static bool make_dir(char *path)
-{
-    char *slash;
-    bool  ok;
-
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
-        return true;
-    slash = strrchr(path, '/');
-    if (errno != ENOENT || !slash || slash == path)
-        return false;
-    *slash = 0;
-    ok = make_dir(path);
-    *slash = '/';
-    return ok && (mkdir(path, 0700) == 0 || errno == EEXIST);
-}
-
-static bool make_dirs(const char *path)
-{
-    static const char *const parts[] = {"tmp", "new"};
-    char                     at[PATH_MAX];
-
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (snprintf(at, sizeof at, "%s/%s", path, parts[i]) >= PATH_MAX || !make_dir(at))
-            return false;
-    return true;
 }
 
 /* Each thread has a name of its own, so what a process leaves that ends is used again by the next. */
@@ -75,7 +46,7 @@ void even_write(const char *path, uint64_t size)
     char name[PATH_MAX], dir[PATH_MAX], last[PATH_MAX];
     int  fd = create(path, name);
 
-    if (fd < 0 && make_dirs(path))
+    if (fd < 0 && maildir_make(path, NULL))
         fd = create(path, name);
     if (fd < 0)
         return;

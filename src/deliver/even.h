@@ -8,8 +8,6 @@
 
 #include <stdint.h>
 
-enum { EVEN_FILES = 32 /* below one path, at most */ };
-
 /* Writes `size` octets into a file below `path`, which is made if it is missing, with the calls of maildir_deliver.
  * What stands in the file means nothing. Blocking; several threads may do it at once. It may fail in silence: nothing
  * depends on it. */

@@ -164,7 +164,7 @@ static bool sync_way(const char *path, struct err *err)
 }
 
 /* tmp/ comes last and when all else is durable: a delivery begins there, so where it is, nothing has to be made. */
-static bool make_maildir(const char *path, struct err *err)
+bool maildir_make(const char *path, struct err *err)
 {
     char part[PATH_MAX];
 
@@ -232,7 +232,7 @@ static int create_tmp(const struct maildir_delivery *d, const char *name, char r
     for (int tries = 0; fd < 0 && tries < 3; tries++) {
         fd = SPOOL_UNINTERRUPTED(spool_sys->openat(AT_FDCWD, ret_tmp, flags, 0600));
         if (fd < 0 && errno == ENOENT) {
-            if (!make_maildir(d->path, err))
+            if (!maildir_make(d->path, err))
                 return -1;
         } else if (fd < 0 && (errno != EEXIST || spool_unlink(AT_FDCWD, ret_tmp) != 0)) {
             break; /* but what another process left when it ended is in nobody's way */
@@ -277,7 +277,7 @@ static enum maildir_result publish(const struct maildir_delivery *d, const struc
             err_set_os(err, errno, "moving the message to %s", to);
             return MAILDIR_UNSURE; /* a file system in trouble may have done it and say that it has not */
         }
-        if (!make_maildir(d->path, err))
+        if (!maildir_make(d->path, err))
             return MAILDIR_FAILED;
         if (move(tmp, to) < 0) {
             err_set_os(err, errno, "moving the message to %s", to);

@@ -23,6 +23,9 @@ bool maildir_path(struct str template, struct str base, struct str local, struct
  * {local}, or the path would be too long. */
 bool maildir_path_nobody(struct str template, struct str base, struct str domain, struct buf *out);
 
+/* Makes it with its parents (mode 0700), durably. Nothing to do where tmp/ is. */
+bool maildir_make(const char *path, struct err *err);
+
 struct maildir_delivery {
     const char *path;    /* the Maildir; made with its parents (mode 0700) if missing */
     uint64_t    id;      /* the message's */

@@ -332,11 +332,9 @@ void log_z(const char *key, const char *value) { put(key, str_from(value), false
 
 void log_u64(const char *key, uint64_t value)
 {
-    char       text[24];
-    struct buf number = {.data = text, .size = sizeof text, .max = sizeof text - 1};
+    char text[STR_U64_TEXT];
 
-    buf_append_u64(&number, value);
-    put(key, buf_str(&number), true);
+    put(key, str_from_u64(value, text), true);
 }
 
 static void put_vprintf(const char *key, const char *format, va_list args) __attribute__((format(printf, 2, 0)));

@@ -60,15 +60,11 @@ static void text_append(struct str text, bool utf8, struct buf *out)
 
 static char *number_put(unsigned number, char *at)
 {
-    char   digits[5];
-    size_t len = 0;
+    char       text[STR_U64_TEXT];
+    struct str digits = str_from_u64(number, text);
 
-    do
-        digits[len++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (len)
-        *at++ = digits[--len];
-    return at;
+    memcpy(at, digits.data, digits.len);
+    return at + digits.len;
 }
 
 struct str smtp_status_text(struct smtp_status status, char ret_text[SMTP_STATUS_TEXT])

@@ -114,6 +114,7 @@ enum found { FOUND, FOUND_NOT, FOUND_FAILED };
 static enum found find(struct lane_lookup *l, struct lane_place place, struct lane_record *ret_record, struct err *err)
 {
     struct lane_record_head head;
+    struct lane_record      record;
     const char             *octets;
     size_t                  len, total;
 
@@ -129,15 +130,16 @@ static enum found find(struct lane_lookup *l, struct lane_place place, struct la
     octets = octets_at(l, place.offset, total, &len, err);
     if (!octets)
         return FOUND_FAILED;
-    *ret_record = (struct lane_record){
+    record = (struct lane_record){
         .place = place,
         .next = {place.seq, place.offset + (uint32_t)lane_record_total(head.length)},
         .type = head.type,
         .more = head.flags & LANE_MORE,
         .payload = str_of(octets + LANE_RECORD_HEAD, head.length),
     };
-    if (len == total && lane_record_sum_ok(octets, l->head.salt, place, ret_record->payload)) {
-        l->last_end = ret_record->next.offset;
+    if (len == total && lane_record_sum_ok(octets, l->head.salt, place, record.payload)) {
+        l->last_end = record.next.offset;
+        *ret_record = record;
         return FOUND;
     }
     err_set(err, ERR_PERMANENT, "spool %s: the record at octet %u of segment %016llx is damaged", l->dir, place.offset,

@@ -251,13 +251,40 @@ static void errors_carry_their_class(void **state)
     assert_int_equal(strlen(err.text), sizeof err.text - 1);
 }
 
+static void numbers_as_text(void **state)
+{
+    static const struct {
+        uint64_t    value;
+        const char *text;
+    } cases[] = {{0, "0"}, {9, "9"}, {10, "10"}, {1005, "1005"}, {UINT64_MAX, "18446744073709551615"}};
+    char       text[STR_U64_TEXT];
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 25);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_true(str_eq(str_from_u64(cases[i].value, text), str_from(cases[i].text)));
+        buf_clear(&b);
+        assert_true(buf_append_u64(&b, cases[i].value));
+        assert_string_equal(b.data, cases[i].text);
+    }
+    assert_false(buf_append_u64(&b, 1234567)); /* over the ceiling: nothing of it */
+    assert_int_equal(b.len, 20);
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(str_parts_are_cut_to_what_is_there), cmocka_unit_test(numbers_are_exact_or_refused),
-        cmocka_unit_test(utf8_is_judged_by_rfc_3629),         cmocka_unit_test(a_buffer_never_passes_its_ceiling),
-        cmocka_unit_test(an_arena_ends_by_one_call),          cmocka_unit_test(a_map_agrees_with_a_plain_table),
-        cmocka_unit_test(a_heap_gives_the_least_first),       cmocka_unit_test(what_is_put_is_got_and_nothing_else),
+        cmocka_unit_test(numbers_as_text),
+        cmocka_unit_test(str_parts_are_cut_to_what_is_there),
+        cmocka_unit_test(numbers_are_exact_or_refused),
+        cmocka_unit_test(utf8_is_judged_by_rfc_3629),
+        cmocka_unit_test(a_buffer_never_passes_its_ceiling),
+        cmocka_unit_test(an_arena_ends_by_one_call),
+        cmocka_unit_test(a_map_agrees_with_a_plain_table),
+        cmocka_unit_test(a_heap_gives_the_least_first),
+        cmocka_unit_test(what_is_put_is_got_and_nothing_else),
         cmocka_unit_test(errors_carry_their_class),
     };
 

@@ -33,8 +33,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const parts[] = {"a/.nobody/new/last", "a/.nobody/new", "a/.nobody/tmp", "a/.nobody", "a", ""};
-    char                     at[300];
+    static const char *const parts[] = {
+        "a/.nobody/new/last", "a/.nobody/new", "a/.nobody/cur", "a/.nobody/tmp", "a/.nobody", "a", ""};
+    char at[300];
 
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

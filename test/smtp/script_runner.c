@@ -54,40 +54,12 @@ _Noreturn static void fail(const struct script *s, const char *what)
 
 static struct str unescape(struct script *s, struct str in)
 {
-    char  *out = arena_alloc(&s->arena, in.len + 3);
-    size_t len = 0;
+    struct str  out = STR_NONE;
+    const char *wrong = trace_unescape(in, &s->arena, &out);
 
-    for (size_t i = 0; i < in.len; i++) {
-        if (in.data[i] != '\\') {
-            out[len++] = in.data[i];
-            continue;
-        }
-        if (++i == in.len)
-            fail(s, "a backslash at the end");
-        switch (in.data[i]) {
-        case 'r':
-            out[len++] = '\r';
-            break;
-        case 'n':
-            out[len++] = '\n';
-            break;
-        case '0':
-            out[len++] = '\0';
-            break;
-        case '\\':
-            out[len++] = '\\';
-            break;
-        case 'x':
-            if (i + 2 >= in.len || char_hex_value(in.data[i + 1]) < 0 || char_hex_value(in.data[i + 2]) < 0)
-                fail(s, "not a hexadecimal octet");
-            out[len++] = (char)(char_hex_value(in.data[i + 1]) * 16 + char_hex_value(in.data[i + 2]));
-            i += 2;
-            break;
-        default:
-            fail(s, "an unknown escape");
-        }
-    }
-    return str_of(out, len);
+    if (wrong)
+        fail(s, wrong);
+    return out;
 }
 
 /* "550 5.1.1 text" or "421 text" */

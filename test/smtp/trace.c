@@ -245,3 +245,42 @@ void trace_done(struct trace *t)
         trace_end(t);
     buf_done(&t->text);
 }
+
+const char *trace_unescape(struct str in, struct arena *arena, struct str *ret_octets)
+{
+    char  *out = arena_alloc(arena, in.len + 1);
+    size_t len = 0;
+
+    for (size_t i = 0; i < in.len; i++) {
+        if (in.data[i] != '\\') {
+            out[len++] = in.data[i];
+            continue;
+        }
+        if (++i == in.len)
+            return "a backslash at the end";
+        switch (in.data[i]) {
+        case 'r':
+            out[len++] = '\r';
+            break;
+        case 'n':
+            out[len++] = '\n';
+            break;
+        case '0':
+            out[len++] = '\0';
+            break;
+        case '\\':
+            out[len++] = '\\';
+            break;
+        case 'x':
+            if (i + 2 >= in.len || char_hex_value(in.data[i + 1]) < 0 || char_hex_value(in.data[i + 2]) < 0)
+                return "not a hexadecimal octet";
+            out[len++] = (char)(char_hex_value(in.data[i + 1]) * 16 + char_hex_value(in.data[i + 2]));
+            i += 2;
+            break;
+        default:
+            return "an unknown escape";
+        }
+    }
+    *ret_octets = str_of(out, len);
+    return NULL;
+}

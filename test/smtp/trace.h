@@ -27,6 +27,8 @@ void trace_end(struct trace *t);                                   /* the text s
 void trace_done(struct trace *t);
 
 /* Bytes outside printable ASCII, and backslashes, as \xHH. */
-void trace_escape(struct str s, struct buf *out);
+void        trace_escape(struct str s, struct buf *out);
+/* The octets that a script writes with \r \n \0 \\ \xHH. NULL, or what is wrong with it. */
+const char *trace_unescape(struct str in, struct arena *arena, struct str *ret_octets);
 
 #endif

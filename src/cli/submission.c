@@ -1,21 +1,21 @@
-/* smtp_client.c: one command, one reply: over a local socket pipelining would win nothing.
+/* submission.c: one command, one reply: over a local socket pipelining would win nothing.
  *
  * If the server closes while content is being sent, its last words are read before the failure is told: they say
  * why. */
-#include "cli/smtp_client.h"
+#include "cli/submission.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-bool smtp_client_open(struct smtp_client *c, const char *path, struct err *err)
+bool submission_open(struct submission *c, const char *path, struct err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval     wait = {.tv_sec = SMTP_CLIENT_WAIT_S};
+    struct timeval     wait = {.tv_sec = SUBMISSION_WAIT_S};
 
-    *c = (struct smtp_client){.fd = -1};
-    buf_init(&c->in, SMTP_CLIENT_REPLY_MAX);
+    *c = (struct submission){.fd = -1};
+    buf_init(&c->in, SUBMISSION_REPLY_MAX);
     if (strlen(path) >= sizeof address.sun_path)
         return err_set(err, ERR_CONFIG, "%s is too long for a socket's name: choose a shorter data directory", path);
     memcpy(address.sun_path, path, strlen(path));
@@ -36,7 +36,7 @@ bool smtp_client_open(struct smtp_client *c, const char *path, struct err *err)
     return true;
 }
 
-void smtp_client_close(struct smtp_client *c)
+void submission_close(struct submission *c)
 {
     if (c->fd >= 0)
         close(c->fd);
@@ -44,7 +44,7 @@ void smtp_client_close(struct smtp_client *c)
     buf_done(&c->in);
 }
 
-bool smtp_client_send(struct smtp_client *c, struct str data, struct err *err)
+bool submission_send(struct submission *c, struct str data, struct err *err)
 {
     while (data.len) {
         ssize_t n = send(c->fd, data.data, data.len, MSG_NOSIGNAL);
@@ -58,7 +58,7 @@ bool smtp_client_send(struct smtp_client *c, struct str data, struct err *err)
     return true;
 }
 
-static bool fill(struct smtp_client *c, struct err *err)
+static bool fill(struct submission *c, struct err *err)
 {
     ssize_t n;
 
@@ -77,7 +77,7 @@ static bool fill(struct smtp_client *c, struct err *err)
 }
 
 /* reply = *( code "-" text CRLF ) code [ " " text ] CRLF */
-bool smtp_client_read(struct smtp_client *c, struct smtp_client_reply *ret_reply, struct err *err)
+bool submission_read(struct submission *c, struct submission_reply *ret_reply, struct err *err)
 {
     size_t   line = 0, at = 0;
     uint64_t code;
@@ -101,41 +101,41 @@ bool smtp_client_read(struct smtp_client *c, struct smtp_client_reply *ret_reply
             break;
     }
     c->taken = line;
-    *ret_reply = (struct smtp_client_reply){(unsigned)code, str_part(buf_str(&c->in), 0, line)};
+    *ret_reply = (struct submission_reply){(unsigned)code, str_part(buf_str(&c->in), 0, line)};
     return true;
 }
 
-bool smtp_client_say(struct smtp_client *c, struct str line, struct smtp_client_reply *ret_reply, struct err *err)
+bool submission_say(struct submission *c, struct str line, struct submission_reply *ret_reply, struct err *err)
 {
     struct buf out;
     bool       good;
 
     buf_init(&out, 8192);
     good = buf_append(&out, line) && buf_append_z(&out, "\r\n");
-    good = good ? smtp_client_send(c, buf_str(&out), err) : err_set(err, ERR_LIMIT, "a command would be too long");
+    good = good ? submission_send(c, buf_str(&out), err) : err_set(err, ERR_LIMIT, "a command would be too long");
     buf_done(&out);
-    return good && smtp_client_read(c, ret_reply, err);
+    return good && submission_read(c, ret_reply, err);
 }
 
-static bool refused(const struct smtp_client_reply *reply, struct err *err)
+static bool refused(const struct submission_reply *reply, struct err *err)
 {
     return err_set(err, reply->code < 500 ? ERR_TEMPORARY : ERR_PERMANENT, "the server says: %.*s",
                    STR_ARG(str_part(str_trim(reply->text), 0, 400)));
 }
 
-bool smtp_client_hello(struct smtp_client *c, struct str name, struct err *err)
+bool submission_hello(struct submission *c, struct str name, struct err *err)
 {
-    struct smtp_client_reply reply;
-    struct buf               line;
-    bool                     good;
+    struct submission_reply reply;
+    struct buf              line;
+    bool                    good;
 
-    if (!smtp_client_read(c, &reply, err))
+    if (!submission_read(c, &reply, err))
         return false;
     if (reply.code != 220)
         return refused(&reply, err);
     buf_init(&line, 512);
     buf_printf(&line, "EHLO %.*s", STR_ARG(name));
-    good = smtp_client_say(c, buf_str(&line), &reply, err);
+    good = submission_say(c, buf_str(&line), &reply, err);
     buf_done(&line);
     if (!good)
         return false;
@@ -152,8 +152,7 @@ bool smtp_client_hello(struct smtp_client *c, struct str name, struct err *err)
     return true;
 }
 
-bool smtp_client_content(struct smtp_client *c, struct str content, struct smtp_client_reply *ret_reply,
-                         struct err *err)
+bool submission_content(struct submission *c, struct str content, struct submission_reply *ret_reply, struct err *err)
 {
     struct buf out;
     bool       good = true, begins = true;
@@ -170,13 +169,13 @@ bool smtp_client_content(struct smtp_client *c, struct str content, struct smtp_
         begins = piece.len == line.len;
         content = str_skip(content, piece.len);
         if (out.len >= 48 * 1024 || !content.len) {
-            good = smtp_client_send(c, buf_str(&out), err);
+            good = submission_send(c, buf_str(&out), err);
             buf_clear(&out);
         }
     }
     buf_done(&out);
-    good = good && smtp_client_send(c, STR(".\r\n"), err);
+    good = good && submission_send(c, STR(".\r\n"), err);
     if (good)
-        return smtp_client_read(c, ret_reply, err);
-    return smtp_client_read(c, ret_reply, NULL) ? refused(ret_reply, err) : false;
+        return submission_read(c, ret_reply, err);
+    return submission_read(c, ret_reply, NULL) ? refused(ret_reply, err) : false;
 }
