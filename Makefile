@@ -1,7 +1,7 @@
 # A thin front of Meson; the work is done by meson.build.
 #   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
-#   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS each
+#   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS of processor time each
 #   make valgrind unit tests and corpora under memcheck
 #   make privacy  what the time of a reply tells about who exists
 #   make bench    the same mail through tacit, Postfix, Exim and OpenSMTPD: doc/performance.md
