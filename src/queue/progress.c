@@ -1,7 +1,8 @@
 /* progress.c: codec of the records about a message's fate.
  *
  *   progress  = version id since last next attempts flags count *recipient
- *   recipient = state-octet [ status reason ]        ; texts only where the octet's high bit is set
+ *   recipient = state-octet [ status reason ] [ remote remote-address code reply ]
+ *                               ; the first two where the octet's high bit is set, the others where the next one is
  *   expansion = version id parent first count 1*( flags address [ sender ] )
  *   finished  = version id
  *   state     = version name value
@@ -10,7 +11,7 @@
  * and replay needs no order among them but the newest. It costs one octet for each recipient that is done. */
 #include "queue/progress.h"
 
-enum { HAS_TEXT = 0x80, RECIPIENTS_MAX = 1 << 22, TARGET_LEAST = 4 };
+enum { HAS_TEXT = 0x80, HAS_REMOTE = 0x40, CODE_MAX = 599, RECIPIENTS_MAX = 1 << 22, TARGET_LEAST = 4 };
 
 const char *recipient_state_name(enum recipient_state state)
 {
@@ -36,11 +37,18 @@ bool progress_put(const struct progress *p, struct buf *out)
     for (size_t i = 0; i < p->recipient_count; i++) {
         const struct recipient_progress *to = &p->recipients[i];
         bool                             text = to->status.len || to->reason.len;
+        bool                             remote = to->remote.len || to->code || to->reply.len;
 
-        put_u8(out, (uint8_t)((unsigned)to->state | (text ? HAS_TEXT : 0)));
+        put_u8(out, (uint8_t)((unsigned)to->state | (text ? HAS_TEXT : 0) | (remote ? HAS_REMOTE : 0)));
         if (text) {
             put_str(out, str_part(to->status, 0, PROGRESS_STATUS_MAX));
             put_str(out, str_part(to->reason, 0, PROGRESS_REASON_MAX));
+        }
+        if (remote) {
+            put_str(out, str_part(to->remote, 0, PROGRESS_REMOTE_MAX));
+            put_str(out, str_part(to->remote_address, 0, PROGRESS_REMOTE_MAX));
+            put_var(out, to->code);
+            put_str(out, str_part(to->reply, 0, PROGRESS_REPLY_MAX));
         }
     }
     return buf_ok(out);
@@ -69,15 +77,25 @@ bool progress_get(struct str payload, struct arena *arena, struct progress *ret_
     p.recipient_count = count;
     for (size_t i = 0; i < count; i++) {
         struct recipient_progress *to = &p.recipients[i];
-        unsigned                   octet = get_u8(&r), state = octet & ~(unsigned)HAS_TEXT;
+        unsigned                   octet = get_u8(&r), state = octet & ~(unsigned)(HAS_TEXT | HAS_REMOTE);
 
         if (state > RECIPIENT_REMOVED)
             return false;
+        *to = (struct recipient_progress){0};
         to->state = (enum recipient_state)state;
         if (octet & HAS_TEXT) {
             to->status = get_str(&r);
             to->reason = get_str(&r);
             if (to->status.len > PROGRESS_STATUS_MAX || to->reason.len > PROGRESS_REASON_MAX)
+                return false;
+        }
+        if (octet & HAS_REMOTE) {
+            to->remote = get_str(&r);
+            to->remote_address = get_str(&r);
+            to->code = (uint16_t)get_var_max(&r, CODE_MAX);
+            to->reply = get_str(&r);
+            if (to->remote.len > PROGRESS_REMOTE_MAX || to->remote_address.len > PROGRESS_REMOTE_MAX ||
+                to->reply.len > PROGRESS_REPLY_MAX)
                 return false;
         }
     }

@@ -24,8 +24,12 @@ struct recipient_progress {
     enum recipient_state state;
     struct str           status; /* "4.2.2"; empty: nothing to say */
     struct str           reason; /* one line for people, at most PROGRESS_REASON_MAX octets */
+    /* Of another server that was asked; empty and 0: none was, or it said nothing. */
+    struct str           remote, remote_address; /* "mx.example.net", "192.0.2.1" */
+    uint16_t             code;
+    struct str           reply; /* as it came, at most PROGRESS_REPLY_MAX octets */
 };
-enum { PROGRESS_STATUS_MAX = 16, PROGRESS_REASON_MAX = 255 };
+enum { PROGRESS_STATUS_MAX = 16, PROGRESS_REASON_MAX = 255, PROGRESS_REMOTE_MAX = 255, PROGRESS_REPLY_MAX = 512 };
 
 enum progress_flags {
     PROGRESS_HELD = 1,       /* by the operator: no attempts, no expiry */

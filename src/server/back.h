@@ -181,6 +181,11 @@ struct attempt_recipient {
     bool                       resolved;      /* mailbox and quota are known without asking */
     enum recipient_state       state, before; /* now, and when the attempt began */
     struct str                 status, reason;
+    /* What another server said, the last time one was asked; all empty: none was. */
+    struct str                 remote, remote_address; /* "mx.example.net", "192.0.2.1" */
+    uint16_t                   code;                   /* 0: no reply came */
+    struct str                 reply;                  /* "550 5.1.1 No such user", '\n' between lines */
+    bool                       relayed;                /* DELIVERED to a server that does not report success itself */
     uint64_t                   quota, began_ms;
     const char                *path; /* of the Maildir */
 };

@@ -71,6 +71,19 @@ static void put_expansions(struct attempt *a, struct back_store *s)
     }
 }
 
+static void put_recipient(const struct attempt_recipient *to, struct recipient_progress *p)
+{
+    *p = (struct recipient_progress){.state = to->state};
+    if (recipient_state_is_final(to->state))
+        return;
+    p->status = to->status;
+    p->reason = to->reason;
+    p->remote = to->remote;
+    p->remote_address = to->remote_address;
+    p->code = to->code;
+    p->reply = to->reply;
+}
+
 static void put_progress(struct attempt *a, struct back_store *s, struct progress *p)
 {
     p->id = a->id;
@@ -79,9 +92,7 @@ static void put_progress(struct attempt *a, struct back_store *s, struct progres
     if (!p->recipients)
         back_give_up("out of memory", NULL);
     for (size_t i = 0; i < a->count; i++)
-        p->recipients[i] = (struct recipient_progress){
-            a->to[i].state, recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].status,
-            recipient_state_is_final(a->to[i].state) ? STR_NONE : a->to[i].reason};
+        put_recipient(&a->to[i], &p->recipients[i]);
     progress_put(p, back_store_record(s, RECORD_PROGRESS));
     free(p->recipients);
     p->recipients = NULL;

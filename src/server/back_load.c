@@ -139,6 +139,10 @@ static bool load_progress(struct attempt *a, struct buf *buffer)
         to->state = to->before = a->progress.recipients[i].state;
         to->status = a->progress.recipients[i].status;
         to->reason = a->progress.recipients[i].reason;
+        to->remote = a->progress.recipients[i].remote;
+        to->remote_address = a->progress.recipients[i].remote_address;
+        to->code = a->progress.recipients[i].code;
+        to->reply = a->progress.recipients[i].reply;
     }
     return true;
 }

@@ -328,6 +328,9 @@ static bool parse_scanned(struct loading *l, const char *hostname)
     for (size_t i = 1; i < config_block_count; i++)
         if (!config_blocks[i].many && !set_defaults(&config_blocks[i], (char *)l->config + config_blocks[i].offset))
             return false;
+    if (!set_defaults(block_named("route"), &l->config->route_default))
+        return false;
+    l->config->route_default.title = "*";
     cfg = confuse_new();
     if (!cfg)
         return err_set(l->err, ERR_LIMIT, "out of memory");
@@ -356,6 +359,7 @@ static struct config *parse(struct str text, const char *name, const char *base_
     }
     arena_init(&config->arena, 64 * 1024, CONFIG_ARENA_MAX);
     map_init(&config->domain_map, 0);
+    map_init(&config->route_map, 0);
     config_lines_init(&l.lines);
     config->file = arena_str(&config->arena, str_from(name)).data;
     config->base_dir = arena_str(&config->arena, str_from(base_dir)).data;
@@ -409,6 +413,7 @@ void config_free(struct config *config)
     if (!config)
         return;
     map_done(&config->domain_map);
+    map_done(&config->route_map);
     arena_done(&config->arena);
     free(config);
 }
@@ -443,11 +448,6 @@ struct config *config_unpack(struct str packed, struct err *err)
         err_set(err, ERR_LIMIT, "the configuration from master has names that are too long");
     arena_done(&arena);
     return config;
-}
-
-const struct config_domain *config_domain_find(const struct config *config, struct str domain)
-{
-    return map_get(&config->domain_map, domain);
 }
 
 bool config_networks_have(const struct config_networks *networks, const struct io_address *a)

@@ -20,10 +20,12 @@
 #include "base/err.h"
 #include "base/map.h"
 #include "io/net.h"
+#include "mail/address.h"
 
 enum config_vrfy { CONFIG_VRFY_252, CONFIG_VRFY_502, CONFIG_VRFY_ANSWER };
 enum config_strangers { CONFIG_STRANGERS_ACCEPT, CONFIG_STRANGERS_REFUSE };
 enum config_rcpt_reply { CONFIG_RCPT_250, CONFIG_RCPT_252 };
+enum config_follow { CONFIG_FOLLOW_NEVER, CONFIG_FOLLOW_TRUSTED };
 enum config_protocol { CONFIG_SMTP, CONFIG_LMTP };
 
 struct config_list {
@@ -82,11 +84,12 @@ struct config {
 #undef BLOCK
 #undef SETTING
 #undef END
+    struct config_route route_default; /* where no block is written */
     const char        *file;     /* as named to config_load; for messages */
     const char        *base_dir; /* absolute */
     struct str         text;     /* what was parsed */
     struct config_list warnings; /* "FILE:LINE: sentence": not errors, but worth knowing */
-    struct map         domain_map;
+    struct map         domain_map, route_map;
     struct arena       arena;
 };
 
@@ -105,6 +108,11 @@ struct config *config_unpack(struct str packed, struct err *err);
 
 /* The block of a hosted domain, by canonical name; NULL: not ours. */
 const struct config_domain *config_domain_find(const struct config *config, struct str domain);
+/* The route of mail from `sender` to `domain` (canonical): the first there is of the block of the domain, of "from " and
+ * the sender's address, of "from " and the sender's domain, and "*". Never NULL: without a block, one with defaults. */
+const struct config_route  *config_route_find(const struct config *config, const struct mail_address *sender,
+                                              struct str domain);
+const struct config_route  *config_route_titled(const struct config *config, struct str title); /* the same */
 bool                        config_networks_have(const struct config_networks *networks, const struct io_address *a);
 /* "base/relative", or `path` if it is absolute, NUL-terminated in `arena`. */
 struct str                  config_path(const char *base, struct str path, struct arena *arena);

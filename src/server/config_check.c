@@ -2,6 +2,7 @@
 #include "server/config_lines.h"
 
 #include "mail/address.h"
+#include "queue/via.h"
 #include "server/config_internal.h"
 
 #include <arpa/inet.h>
@@ -79,18 +80,28 @@ static bool check_directory(const char *value, struct err *err)
     return true;
 }
 
-/* maildir:PATH with {local} and {domain} in it. */
+/* maildir:PATH with {local} and {domain} in it, or a way out of via.h that is a place of its own. */
 static bool check_deliver(const char *value, struct err *err)
 {
-    struct str s = str_from(value), kind = str_cut(&s, ':');
-    char       shown[CONFIG_SHOWN_MAX];
+    struct str   s = str_from(value), kind = str_cut(&s, ':');
+    struct arena arena;
+    struct via   via;
+    char         shown[CONFIG_SHOWN_MAX];
+    bool         is_via;
 
     config_shown(str_from(value), shown);
-    if (str_eq(kind, STR("lmtp")) || str_eq(kind, STR("smtp")) || str_eq(kind, STR("pipe")))
-        return err_set(err, ERR_CONFIG,
-                       "deliver = \"%s\" is not supported by this version, which delivers to maildir:PATH", shown);
+    arena_init(&arena, 1024, 4096);
+    is_via = via_parse(str_from(value), &arena, &via) && via.kind != VIA_MX && via.kind != VIA_HOLD;
+    arena_done(&arena);
+    if (is_via)
+        return true;
+    if (str_eq(kind, STR("pipe")))
+        return err_set(err, ERR_CONFIG, "deliver = \"%s\": this version runs no programs", shown);
     if (!s.len || !str_eq(kind, STR("maildir")))
-        return err_set(err, ERR_CONFIG, "deliver must be \"maildir:PATH\", not \"%s\"", shown);
+        return err_set(err, ERR_CONFIG,
+                       "deliver must be \"maildir:PATH\", \"lmtp:HOST:PORT\", \"lmtp:unix:/PATH\", "
+                       "\"smtp:HOST:PORT\" or \"discard:\", not \"%s\"",
+                       shown);
     while (s.len) {
         struct str name;
 
@@ -124,39 +135,20 @@ static bool check_not_empty(const struct config_setting *s, const char *value, s
     return *value ? true : err_set(err, ERR_CONFIG, "%s must not be empty", s->name);
 }
 
-/* via = "mx" / "smtp://" host [ ":" port ] */
 static bool check_via(const char *value, struct err *err)
 {
-    struct str   s = str_from(value), host, ignored;
     struct arena arena;
+    struct via   via;
     char         shown[CONFIG_SHOWN_MAX];
-    uint64_t     port = 25;
     bool         good;
 
-    if (str_eq(s, STR("mx")))
-        return true;
-    good = str_starts(s, STR("smtp://"));
-    s = str_skip(s, 7);
-    if (s.len && s.data[0] == '[') {
-        struct in6_addr in6;
-        char            text[INET6_ADDRSTRLEN];
-
-        s = str_skip(s, 1);
-        host = str_cut(&s, ']');
-        good = good && s.data && host.len < sizeof text && (!s.len || s.data[0] == ':');
-        if (good) {
-            memcpy(text, host.data, host.len);
-            text[host.len] = 0;
-            good = inet_pton(AF_INET6, text, &in6) == 1 && (!s.len || str_to_u64(str_skip(s, 1), 65535, &port));
-        }
-    } else if (good) {
-        host = str_cut(&s, ':');
-        arena_init(&arena, 1024, 4096);
-        good = mail_domain_parse(host, false, &arena, &ignored) && (!s.data || str_to_u64(s, 65535, &port));
-        arena_done(&arena);
-    }
-    if (!good || !port)
-        return err_set(err, ERR_CONFIG, "via must be \"mx\" or \"smtp://HOST:PORT\", not \"%s\"",
+    arena_init(&arena, 1024, 4096);
+    good = via_parse(str_from(value), &arena, &via);
+    arena_done(&arena);
+    if (!good)
+        return err_set(err, ERR_CONFIG,
+                       "via must be \"mx\", \"smtp://HOST:PORT\", \"lmtp://HOST:PORT\", \"lmtp:unix:/PATH\", "
+                       "\"discard:\" or \"hold:\", not \"%s\"",
                        config_shown(str_from(value), shown));
     return true;
 }
@@ -348,6 +340,8 @@ static bool check_domains(struct checking *c)
         d->title = canonical.data;
         if (!map_put(&config->domain_map, canonical, d))
             return fail_at(c, d->line, "out of memory");
+        if (!str_starts(str_from(d->deliver), STR("maildir:")))
+            continue;
         if (!strstr(d->deliver, "{local}"))
             warn_at(c, config_line_of(c->lines, "domain", i, "deliver"),
                     "all mail for %s goes to one mailbox: deliver has no {local}", d->title);
@@ -360,30 +354,51 @@ static bool check_domains(struct checking *c)
     return true;
 }
 
+/* Its form is config_route_find's. data is NULL: neither of them. */
+static struct str route_title(struct str title, struct arena *arena)
+{
+    struct mail_address       address;
+    struct mail_address_error error;
+    struct str                canonical;
+    bool                      from = str_starts_nocase(title, STR("from "));
+
+    if (from)
+        title = str_trim(str_skip(title, 5));
+    if (from && str_find_byte(title, '@') != STR_NOT_FOUND)
+        canonical =
+            mail_address_parse(title, true, arena, &address, &error) ? mail_address_text(&address, arena) : STR_NONE;
+    else if (!mail_domain_parse(title, false, arena, &canonical))
+        canonical = STR_NONE;
+    return canonical.data ? arena_printf(arena, "%s%.*s", from ? "from " : "", STR_ARG(canonical)) : STR_NONE;
+}
+
 static bool check_routes(struct checking *c)
 {
     struct config *config = c->config;
 
     for (size_t i = 0; i < config->route_count; i++) {
-        struct config_route *r = &config->routes[i];
-        struct str           canonical;
-        char                 shown[CONFIG_SHOWN_MAX];
+        struct config_route       *r = &config->routes[i];
+        const struct config_route *other;
+        struct str                 title = str_from(r->title);
+        char                       shown[CONFIG_SHOWN_MAX];
 
-        if (strcmp(r->title, "*") == 0)
-            continue;
-        if (!mail_domain_parse(str_from(r->title), false, &config->arena, &canonical))
-            return fail_at(c, r->line, "\"%s\" is neither a domain name nor \"*\"",
-                           config_shown(str_from(r->title), shown));
-        canonical = arena_str(&config->arena, canonical);
-        if (!canonical.data)
-            return fail_at(c, r->line, "out of memory");
-        r->title = canonical.data;
-        if (config_domain_find(config, canonical))
+        if (!str_eq(title, STR("*"))) {
+            title = route_title(title, &config->arena);
+            if (!title.data)
+                return fail_at(c, r->line,
+                               "\"%s\" is neither a domain, \"from \" and a domain or an address, nor \"*\"",
+                               config_shown(str_from(r->title), shown));
+            r->title = title.data;
+        }
+        if (config_domain_find(config, title))
             return fail_at(c, r->line, "%s is a domain of this server: mail for it is not sent elsewhere", r->title);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(config->routes[k].title, r->title) == 0)
-                return fail_at(c, r->line, "route \"%s\" is already there on line %u", r->title,
-                               config->routes[k].line);
+        other = map_get(&config->route_map, title);
+        if (other)
+            return fail_at(c, r->line, "route \"%s\" is already there on line %u", r->title, other->line);
+        if (!map_put(&config->route_map, title, r))
+            return fail_at(c, r->line, "out of memory");
+        if (!!*r->user != !!*r->password)
+            return fail_at(c, r->line, "route \"%s\" needs both user and password, or neither", r->title);
     }
     return true;
 }

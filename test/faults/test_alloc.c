@@ -219,8 +219,8 @@ static bool tell_queue(void)
     q.replaying = false;
     ok = progress_put(&(struct progress){.id = id,
                                          .attempts = 1,
-                                         .recipients = (struct recipient_progress[]){{RECIPIENT_DELIVERED, {0}, {0}},
-                                                                                     {RECIPIENT_UNCLAIMED, {0}, {0}}},
+                                         .recipients = (struct recipient_progress[]){{.state = RECIPIENT_DELIVERED},
+                                                                                     {.state = RECIPIENT_UNCLAIMED}},
                                          .recipient_count = 2},
                       &progress) &&
          finished_put(id, &finished);

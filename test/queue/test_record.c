@@ -201,9 +201,15 @@ static void test_message_address(void **state)
 static void test_progress(void **state)
 {
     struct recipient_progress to[] = {
-        {RECIPIENT_PENDING, STR("4.2.2"), STR("the mailbox is full")},
-        {RECIPIENT_DELIVERED, STR_NONE, STR_NONE},
-        {RECIPIENT_REMOVED, STR_NONE, STR("by hand")},
+        {.state = RECIPIENT_PENDING,
+         .status = STR("4.2.2"),
+         .reason = STR("the mailbox is full"),
+         .remote = STR("mx.example.net"),
+         .remote_address = STR("192.0.2.1"),
+         .code = 452,
+         .reply = STR("452 4.2.2 Full")},
+        {.state = RECIPIENT_DELIVERED},
+        {.state = RECIPIENT_REMOVED, .reason = STR("by hand")},
     };
     struct progress p = {.id = 5,
                          .since_ms = 6,
@@ -231,6 +237,11 @@ static void test_progress(void **state)
     assert_int_equal(got.recipients[0].state, RECIPIENT_PENDING);
     assert_str(got.recipients[0].status, STR("4.2.2"));
     assert_str(got.recipients[0].reason, STR("the mailbox is full"));
+    assert_str(got.recipients[0].remote, STR("mx.example.net"));
+    assert_str(got.recipients[0].remote_address, STR("192.0.2.1"));
+    assert_int_equal(got.recipients[0].code, 452);
+    assert_str(got.recipients[0].reply, STR("452 4.2.2 Full"));
+    assert_int_equal(got.recipients[1].code, 0);
     assert_int_equal(got.recipients[1].state, RECIPIENT_DELIVERED);
     assert_int_equal(got.recipients[2].reason.len, PROGRESS_REASON_MAX);
     for (size_t len = 0; len < out.len; len++)

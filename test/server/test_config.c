@@ -202,11 +202,13 @@ static void test_mistakes(void **state)
     bad(HOST "domain \"a.example\" { }\ndomain \"A.Example\" {\n}",
         "t.conf:3: domain \"a.example\" is already there on line 2");
     bad(HOST "domain \"no domain\" { }", "t.conf:2: \"no domain\" is not a domain name");
-    bad(HOST "domain \"a.example\" { deliver = \"lmtp:127.0.0.1:24\" }",
-        "t.conf:2: deliver = \"lmtp:127.0.0.1:24\" is not supported by this version, which delivers to maildir:PATH");
+    bad(HOST "domain \"a.example\" { deliver = \"pipe:/bin/x\" }",
+        "t.conf:2: deliver = \"pipe:/bin/x\": this version runs no programs");
     bad("domain \"a.example\" { deliver = \"maildir:{user}\" }",
         "t.conf:1: deliver may contain {domain} and {local}, and no other braces: \"maildir:{user}\"");
-    bad("domain \"a.example\" { deliver = \"mbox:x\" }", "t.conf:1: deliver must be \"maildir:PATH\", not \"mbox:x\"");
+    bad("domain \"a.example\" { deliver = \"mbox:x\" }",
+        "t.conf:1: deliver must be \"maildir:PATH\", \"lmtp:HOST:PORT\", \"lmtp:unix:/PATH\", \"smtp:HOST:PORT\" or "
+        "\"discard:\", not \"mbox:x\"");
     bad("domain \"a.example\" { directory = \"sqlite:\" }",
         "t.conf:1: directory must be \"sqlite:PATH\" or \"file:PATH\", not \"sqlite:\"");
     bad("domain \"a.example\" { separator = \"+-\" }", "t.conf:1: separator must be one character, or empty");
@@ -214,14 +216,52 @@ static void test_mistakes(void **state)
         "t.conf:1: postmaster must be the name of a mailbox without its domain");
     bad("metrics { address = \"0.0.0.0:9125\" }",
         "t.conf:1: address must be a loopback address such as \"127.0.0.1:9125\": counters are not for the network");
-    bad("route \"*\" { via = \"smtp://:25\" }",
-        "t.conf:1: via must be \"mx\" or \"smtp://HOST:PORT\", not \"smtp://:25\"");
-    bad("route \"*\" { via = \"smtp://h.example:0\" }",
-        "t.conf:1: via must be \"mx\" or \"smtp://HOST:PORT\", not \"smtp://h.example:0\"");
+    bad("route \"*\" { via = \"smtp://:25\" }", "t.conf:1: via must be \"mx\", \"smtp://HOST:PORT\", "
+                                                "\"lmtp://HOST:PORT\", \"lmtp:unix:/PATH\", \"discard:\" or "
+                                                "\"hold:\", not \"smtp://:25\"");
+    bad("route \"*\" { via = \"smtp://h.example:0\" }", "t.conf:1: via must be \"mx\", \"smtp://HOST:PORT\", "
+                                                        "\"lmtp://HOST:PORT\", \"lmtp:unix:/PATH\", \"discard:\" or "
+                                                        "\"hold:\", not \"smtp://h.example:0\"");
     bad(HOST "domain \"a.example\" { }\nroute \"a.example\" { }",
         "t.conf:3: a.example is a domain of this server: mail for it is not sent elsewhere");
     bad(HOST "route \"a.example\" { }\nroute \"A.example\" { }",
         "t.conf:3: route \"a.example\" is already there on line 2");
+}
+
+static void test_routes(void **state)
+{
+    static const struct {
+        const char *local, *domain, *to, *route;
+    } cases[] = {
+        {"a", "one.example", "x.example", "x.example"}, /* the domain's own comes first */
+        {"a", "one.example", "y.example", "from a@one.example"},
+        {"b", "one.example", "y.example", "from one.example"},
+        {"A b", "two.example", "y.example", "from \"A b\"@two.example"},
+        {"a", "two.example", "y.example", "*"},
+        {"", "", "y.example", "*"},
+    };
+    struct config *c = good(HOST "route \"X.example\" { via = \"hold:\" }\n"
+                                 "route \"from a@One.example\" { }\n"
+                                 "route \"from One.example\" { user = u password = p }\n"
+                                 "route 'from \"A b\"@two.example' { }\n"
+                                 "route \"*\" { via = \"smtp:relay.example:26\" port = 26 }\n");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mail_address sender = {.local = str_from(cases[i].local), .domain = str_from(cases[i].domain)};
+
+        assert_string_equal(config_route_find(c, &sender, str_from(cases[i].to))->title, cases[i].route);
+    }
+    assert_ptr_equal(config_route_titled(c, STR("x.example")), &c->routes[0]);
+    config_free(c);
+
+    c = good(HOST);
+    assert_string_equal(config_route_titled(c, STR("y.example"))->via, "mx");
+    assert_int_equal(config_route_titled(c, STR("y.example"))->port, 25);
+    config_free(c);
+    bad(HOST "route \"from\" { user = u }", "t.conf:2: route \"from\" needs both user and password, or neither");
+    bad(HOST "route \"from @x\" { }",
+        "t.conf:2: \"from @x\" is neither a domain, \"from \" and a domain or an address, nor \"*\"");
 }
 
 static void test_grammar(void **state)
@@ -490,11 +530,11 @@ static void test_example(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),       cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_mistakes),    cmocka_unit_test(test_grammar),  cmocka_unit_test(test_warnings),
-        cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_pack),     cmocka_unit_test(test_load),
-        cmocka_unit_test(test_units),       cmocka_unit_test(test_nearest),  cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_whole),    cmocka_unit_test(test_defaults),    cmocka_unit_test(test_values),
+        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_routes),      cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_warnings), cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_pack),
+        cmocka_unit_test(test_load),     cmocka_unit_test(test_units),       cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_choices),  cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
