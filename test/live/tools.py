@@ -33,6 +33,13 @@ def unpacked(package):
     return target
 
 
+def unpacked_with(program, package, *libraries):
+    """(path, environment) of a program of an unpacked package, which needs libraries of others."""
+    roots = [unpacked(p) for p in (package, *libraries)]
+    places = [str(place.parent) for root in roots for place in sorted(root.glob("usr/lib/*-linux-gnu/*.so.*"))]
+    return str(roots[0] / program), dict(os.environ, LD_LIBRARY_PATH=":".join(dict.fromkeys(places)))
+
+
 def postfix_program(name):
     """(path, environment) of a program of Postfix's package."""
     root = unpacked("postfix")
