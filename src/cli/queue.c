@@ -63,6 +63,7 @@ static bool check_state(struct cli *cli)
 static json_t *make_request(struct cli *cli, const char *command)
 {
     static const char *const texts[] = {"sender", "recipient", "domain", "state", "text"};
+    static const char *const changes[] = {"to", "via"};
     json_t                  *request = check_state(cli) ? json_object() : NULL, *ids;
 
     if (!request)
@@ -75,8 +76,9 @@ static json_t *make_request(struct cli *cli, const char *command)
         json_object_set_new(request, "unclaimed", json_true());
     if (cli_has(cli, "all"))
         json_object_set_new(request, "all", json_true());
-    if (cli_value(cli, "to"))
-        json_object_set_new(request, "to", json_string(cli_value(cli, "to")));
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+        if (cli_value(cli, changes[i]))
+            json_object_set_new(request, changes[i], json_string(cli_value(cli, changes[i])));
     if (cli->argc) {
         ids = json_array();
         for (int i = 0; i < cli->argc; i++)
@@ -253,6 +255,7 @@ static void on_show(json_t *row, void *arg)
     print_time("next attempt", control_u64(row, "next_ms"));
     print_time("expires", control_u64(row, "expires_ms"));
     printf("%-12s %llu\n", "attempts", (unsigned long long)control_u64(row, "attempts"));
+    print_text("via", control_text(row, "via"));
     print_text("reason", control_text(row, "reason"));
     printf("recipients\n");
     print_recipients(row, "    ");
@@ -343,7 +346,9 @@ static int run_drain(struct cli *cli)
 
 static int run_reroute(struct cli *cli)
 {
-    return cli_fail(cli, "this version does not send to other servers, so there is no other route; such mail waits");
+    if (!cli_has(cli, "via"))
+        return cli_usage(cli, "say which way: --via mx, --via smtp:HOST:PORT, or --via configured");
+    return run_change(cli, "queue.reroute", "rerouted");
 }
 
 static const struct cli_option list_options[] = {CLI_OPTION_CONFIG, CLI_OPTION_JSON, FILTER_OPTIONS, {0}};
@@ -355,6 +360,16 @@ static const struct cli_option release_options[] = {
     FILTER_OPTIONS,
     ALL_OPTION,
     {.name = "to", .value = "ADDRESS", .help = "deliver unclaimed mail to this address instead"},
+    {0},
+};
+static const struct cli_option reroute_options[] = {
+    CLI_OPTION_CONFIG,
+    CLI_OPTION_JSON,
+    FILTER_OPTIONS,
+    ALL_OPTION,
+    {.name = "via",
+     .value = "VIA",
+     .help = "mx, smtp:HOST:PORT, lmtp:HOST:PORT, lmtp:unix:PATH, hold:, discard:, or configured"},
     {0},
 };
 static const struct cli_option drain_options[] = {CLI_OPTION_CONFIG, {0}};
@@ -419,12 +434,19 @@ static const struct cli_command remove_command = {
     .examples = "tacit queue remove --unclaimed --older 2d",
     .options = change_options,
     .run = run_remove};
-static const struct cli_command reroute_command = {.name = "reroute",
-                                                   .arguments = "[ID...]",
-                                                   .max = CLI_UNLIMITED,
-                                                   .summary = "not in this version: it does not send to other servers",
-                                                   .options = change_options,
-                                                   .run = run_reroute};
+static const struct cli_command reroute_command = {
+    .name = "reroute",
+    .arguments = "[ID...]",
+    .max = CLI_UNLIMITED,
+    .summary = "sends messages another way, from now on",
+    .description =
+        "Mail to other domains goes the way that is given, whatever route says in the configuration, and is attempted "
+        "at once. It stays so for these messages until they are done or rerouted again; configured gives them back to "
+        "the configuration. Recipients here are not touched, and what is held stays held.",
+    .examples = "tacit queue reroute --domain example.org --via smtp:relay.example.net:587\n"
+                "tacit queue reroute 6gzvxc16r1000 --via configured",
+    .options = reroute_options,
+    .run = run_reroute};
 static const struct cli_command drain_command = {.name = "drain",
                                                  .summary = "waits until nothing is due",
                                                  .options = drain_options,

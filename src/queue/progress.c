@@ -1,6 +1,6 @@
 /* progress.c: codec of the records about a message's fate.
  *
- *   progress  = version id since last next attempts flags count *recipient
+ *   progress  = version id since last next attempts flags [ via ] count *recipient
  *   recipient = state-octet [ status reason ] [ remote remote-address code reply ]
  *                               ; the first two where the octet's high bit is set, the others where the next one is
  *   expansion = version id parent first count 1*( flags address [ sender ] )
@@ -32,7 +32,9 @@ bool progress_put(const struct progress *p, struct buf *out)
     put_var(out, p->last_ms);
     put_var(out, p->next_ms);
     put_var(out, p->attempts);
-    put_u8(out, p->flags);
+    put_u8(out, (uint8_t)((p->flags & ~PROGRESS_VIA) | (p->via.len ? PROGRESS_VIA : 0)));
+    if (p->via.len)
+        put_str(out, p->via);
     put_var(out, p->recipient_count);
     for (size_t i = 0; i < p->recipient_count; i++) {
         const struct recipient_progress *to = &p->recipients[i];
@@ -68,8 +70,11 @@ bool progress_get(struct str payload, struct arena *arena, struct progress *ret_
     p.next_ms = get_var(&r);
     p.attempts = (uint32_t)get_var_max(&r, UINT32_MAX);
     p.flags = (uint8_t)get_var_max(&r, PROGRESS_FLAGS);
+    if (p.flags & PROGRESS_VIA)
+        p.via = get_str(&r);
     count = get_var_max(&r, RECIPIENTS_MAX);
-    if (!reader_ok(&r) || count == 0 || count > r.rest.len)
+    if (!reader_ok(&r) || count == 0 || count > r.rest.len || p.via.len > VIA_TEXT_MAX ||
+        !p.via.len != !(p.flags & PROGRESS_VIA))
         return false;
     p.recipients = arena_alloc(arena, count * sizeof *p.recipients);
     if (!p.recipients)

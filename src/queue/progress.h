@@ -6,6 +6,7 @@
 #define TACIT_QUEUE_PROGRESS_H
 
 #include "queue/record.h"
+#include "queue/via.h"
 
 enum recipient_state {
     RECIPIENT_PENDING,   /* to be attempted, at once or again */
@@ -34,7 +35,8 @@ enum { PROGRESS_STATUS_MAX = 16, PROGRESS_REASON_MAX = 255, PROGRESS_REMOTE_MAX 
 enum progress_flags {
     PROGRESS_HELD = 1,       /* by the operator: no attempts, no expiry */
     PROGRESS_DELAY_TOLD = 2, /* the sender knows that it takes long */
-    PROGRESS_FLAGS = 3,
+    PROGRESS_VIA = 4,        /* `via` is not empty; put and get see to it */
+    PROGRESS_FLAGS = 7,
 };
 
 /* All that is known of a message's recipients: each record replaces the one before. */
@@ -45,6 +47,7 @@ struct progress {
     uint64_t                   next_ms;  /* next attempt of those that are pending */
     uint32_t                   attempts;
     uint8_t                    flags;
+    struct str                 via; /* of queue/via.h: the way out, whatever is configured; empty: as configured */
     struct recipient_progress *recipients;
     size_t                     recipient_count;
 };

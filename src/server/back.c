@@ -95,7 +95,7 @@ static void unclaimed_limit(struct back *b)
     while (left > max && !b->draining && b->command_count < b->config->queue.deliveries &&
            (m = queue_oldest_unclaimed(&b->queue))) {
         left -= m->size;
-        if (!back_command_start(b, m, COMMAND_DISCARD, NULL, discarded, b))
+        if (!back_command_start(b, m, &(struct back_change){.command = COMMAND_DISCARD}, discarded, b))
             return;
         log_notice(LOG_LEVEL_WARNING, "more than %llu octets are held as unclaimed: the oldest is removed",
                    (unsigned long long)max);
@@ -180,7 +180,9 @@ static bool start(struct role_context *c, struct err *err)
     list_init(&b->writing);
     list_init(&b->attempts);
     list_init(&b->clients);
-    io_work_start(b->loop, (unsigned)(threads < 4 ? 4 : threads > DELIVERY_THREADS_MAX ? DELIVERY_THREADS_MAX : threads));
+    io_work_start(b->loop, (unsigned)(threads < 4                      ? 4
+                                      : threads > DELIVERY_THREADS_MAX ? DELIVERY_THREADS_MAX
+                                                                       : threads));
     if (!timers(b, err))
         return false;
     b->writer = lane_writer_open(role_lane_dir(config, LANE_BACK, &b->scratch).data, &options, err);

@@ -163,7 +163,13 @@ enum back_command {
     COMMAND_RELEASE,
     COMMAND_RETRY,
     COMMAND_REMOVE,
+    COMMAND_REROUTE,
     COMMAND_DISCARD, /* unclaimed recipients, for want of space */
+};
+struct back_change { /* what a command does to each of its messages */
+    enum back_command   command;
+    struct mail_address to;  /* COMMAND_RELEASE: deliver there; else null */
+    struct str          via; /* COMMAND_REROUTE: of queue/via.h; empty: as configured */
 };
 
 struct attempt_recipient {
@@ -212,7 +218,8 @@ struct attempt {
     bool                      earlier; /* an earlier attempt delivered it to somebody, maybe under another name */
     uint64_t                  now_ms, began_ms;
     enum back_command         command;
-    struct mail_address       command_to; /* COMMAND_RELEASE: deliver there; else null */
+    struct mail_address       command_to; /* as in struct back_change */
+    struct str                command_via;
     void (*command_done)(void *arg, bool ok, const char *text);
     void *command_arg;
 
@@ -228,8 +235,8 @@ struct attempt {
 /* False: no memory. `payload`: the message's record if it is at hand, else empty. */
 bool                      back_attempt_start(struct back *b, struct queue_message *m, struct str payload);
 /* The same for a command; *command_done is called in any case if true was returned. */
-bool                      back_command_start(struct back *b, struct queue_message *m, enum back_command command,
-                                             const struct mail_address *to, void (*done)(void *arg, bool ok, const char *text), void *arg);
+bool                      back_command_start(struct back *b, struct queue_message *m, const struct back_change *change,
+                                             void (*done)(void *arg, bool ok, const char *text), void *arg);
 void                      back_jobs_kick(struct back *b);
 void                      back_attempt_free(struct attempt *a);
 /* Adds a recipient that takes the place of `parent`; NULL: no memory. */

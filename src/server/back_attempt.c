@@ -574,16 +574,17 @@ bool back_attempt_start(struct back *b, struct queue_message *m, struct str payl
     return true;
 }
 
-bool back_command_start(struct back *b, struct queue_message *m, enum back_command command,
-                        const struct mail_address *to, void (*done)(void *arg, bool ok, const char *text), void *arg)
+bool back_command_start(struct back *b, struct queue_message *m, const struct back_change *change,
+                        void (*done)(void *arg, bool ok, const char *text), void *arg)
 {
-    struct attempt *a = attempt_new(b, m, command);
+    struct attempt *a = attempt_new(b, m, change->command);
 
     if (!a)
         return false;
     a->command_done = done;
     a->command_arg = arg;
-    if (to && !mail_address_copy(to, &a->arena, &a->command_to))
+    a->command_via = arena_str(&a->arena, change->via);
+    if (!mail_address_copy(&change->to, &a->arena, &a->command_to) || (change->via.len && !a->command_via.data))
         back_give_up("out of memory", NULL);
     return attempt_go(a);
 }

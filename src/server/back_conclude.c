@@ -377,8 +377,9 @@ void attempt_remove_unread(struct attempt *a)
 void attempt_command(struct attempt *a)
 {
     static const char *const words[] = {
-        [COMMAND_ATTEMPT] = "",      [COMMAND_HOLD] = "held by hand", [COMMAND_RELEASE] = "released",
-        [COMMAND_RETRY] = "retried", [COMMAND_REMOVE] = "removed",    [COMMAND_DISCARD] = "discarded"};
+        [COMMAND_ATTEMPT] = "",         [COMMAND_HOLD] = "held by hand", [COMMAND_RELEASE] = "released",
+        [COMMAND_RETRY] = "retried",    [COMMAND_REMOVE] = "removed",    [COMMAND_REROUTE] = "rerouted",
+        [COMMAND_DISCARD] = "discarded"};
     struct progress    p = a->progress;
     struct back_store *s = back_store_new(a->back, ended, a);
 
@@ -389,6 +390,9 @@ void attempt_command(struct attempt *a)
     case COMMAND_RELEASE:
         release(a, &p);
         break;
+    case COMMAND_REROUTE:
+        p.via = a->command_via;
+        __attribute__((fallthrough));
     case COMMAND_RETRY:
         p.next_ms = a->now_ms;
         for (size_t i = 0; i < a->count; i++)
@@ -408,8 +412,8 @@ void attempt_command(struct attempt *a)
         break;
     }
     for (size_t i = 0; i < a->count; i++)
-        if (a->to[i].state != a->to[i].before ||
-            (a->command == COMMAND_HOLD && !recipient_state_is_final(a->to[i].state)))
+        if (a->to[i].state != a->to[i].before || ((a->command == COMMAND_HOLD || a->command == COMMAND_REROUTE) &&
+                                                  !recipient_state_is_final(a->to[i].state)))
             attempt_log(a, i, words[a->command]);
     put_end(a, s, &p);
 }

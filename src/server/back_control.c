@@ -3,7 +3,7 @@
  *   request = one line of JSON: {"command": C, ...}
  *   answer  = *( JSON object LF ) ( {"end": true, ...} / {"error": "..."} ) LF
  *   C       = "status" / "drain" / "queue.list" / "queue.show" / "queue.hold" / "queue.release" / "queue.retry" /
- *             "queue.remove"
+ *             "queue.remove" / "queue.reroute"
  *
  * One request for each connection. Nothing that grows with the queue is done in one go on the loop's thread: messages
  * are gathered in slices and sorted and read on a work thread, and a listing goes out as fast as the reader takes it. A
@@ -38,25 +38,24 @@ struct ids {
 };
 
 struct client {
-    struct list         link;
-    struct back        *back;
-    struct io_stream   *stream; /* NULL: gone, but something still runs for it */
-    struct io_timer    *timer;
-    struct buf          in, out;
-    json_t             *request;
-    struct back_filter  filter;
-    enum back_command   command;
-    struct ids          ids; /* what may match, as it was at the start, sorted */
-    size_t              next, gathered;
-    struct back_scan   *scan;
-    const uint64_t     *chosen; /* for the command: those that match */
-    size_t              chosen_count;
-    struct ids          busy;  /* to be looked at again */
-    size_t              begun; /* commands under way */
-    uint64_t            done_count, until_ms;
-    unsigned            tries;
-    struct arena        arena;
-    struct mail_address to;
+    struct list        link;
+    struct back       *back;
+    struct io_stream  *stream; /* NULL: gone, but something still runs for it */
+    struct io_timer   *timer;
+    struct buf         in, out;
+    json_t            *request;
+    struct back_filter filter;
+    struct back_change change;
+    struct ids         ids; /* what may match, as it was at the start, sorted */
+    size_t             next, gathered;
+    struct back_scan  *scan;
+    const uint64_t    *chosen; /* for the command: those that match */
+    size_t             chosen_count;
+    struct ids         busy;  /* to be looked at again */
+    size_t             begun; /* commands under way */
+    uint64_t           done_count, until_ms;
+    unsigned           tries;
+    struct arena       arena;
     void (*step)(struct client *c);
     void (*then)(struct client *c); /* when all is gathered */
     bool sorting, finished;
@@ -194,7 +193,7 @@ static void gather_step(struct client *c)
         return;
     }
     c->step = c->then;
-    if (c->command != COMMAND_ATTEMPT && c->ids.count >= LONG)
+    if (c->change.command != COMMAND_ATTEMPT && c->ids.count >= LONG)
         send_row(c, json_pack("{s:I}", "of", (json_int_t)c->ids.count));
     c->sorting = !c->filter.by_id && c->ids.count;
     if (!c->sorting)
@@ -278,7 +277,7 @@ static bool change_begin(struct client *c, uint64_t id)
     *change = (struct change){c, id};
     queue_delay(&c->back->queue, m, 0);
     c->begun++;
-    if (back_command_start(c->back, m, c->command, c->to.local.len ? &c->to : NULL, commanded, change))
+    if (back_command_start(c->back, m, &c->change, commanded, change))
         return true;
     c->begun--;
     free(change);
@@ -392,6 +391,7 @@ static const struct {
     {"queue.release", command_step, SCAN_MATCHES, true, COMMAND_RELEASE, true},
     {"queue.retry", command_step, SCAN_MATCHES, true, COMMAND_RETRY, true},
     {"queue.remove", command_step, SCAN_MATCHES, true, COMMAND_REMOVE, true},
+    {"queue.reroute", command_step, SCAN_MATCHES, true, COMMAND_REROUTE, true},
 };
 
 static bool get_to(struct client *c, char ret_wrong[128])
@@ -401,9 +401,24 @@ static bool get_to(struct client *c, char ret_wrong[128])
 
     if (!to)
         return true;
-    if (json_is_string(to) && mail_address_parse(str_from(json_string_value(to)), true, &c->arena, &c->to, &error))
+    if (json_is_string(to) &&
+        mail_address_parse(str_from(json_string_value(to)), true, &c->arena, &c->change.to, &error))
         return true;
     snprintf(ret_wrong, 128, "\"to\" is not an address");
+    return false;
+}
+
+static bool get_via(struct client *c, bool needed, char ret_wrong[128])
+{
+    const char *text = json_string_value(json_object_get(c->request, "via"));
+    struct via  via;
+
+    if (!text && !needed)
+        return true;
+    c->change.via = text && strcmp(text, "configured") != 0 ? str_from(text) : STR_NONE;
+    if (text && (!c->change.via.data || via_parse(c->change.via, &c->arena, &via)))
+        return true;
+    snprintf(ret_wrong, 128, "\"via\" must be mx, smtp:HOST, smtp:HOST:PORT, lmtp:..., hold:, discard: or configured");
     return false;
 }
 
@@ -432,12 +447,16 @@ static void request(struct client *c, struct str line)
             end_error(c, "say which messages: by id, by a filter, or all of them");
             return;
         }
+        if (!get_via(c, requests[i].command == COMMAND_REROUTE, wrong)) {
+            end_error(c, wrong);
+            return;
+        }
         if (requests[i].command != COMMAND_ATTEMPT && log_begin(LOG_LEVEL_INFO, "command")) {
             log_z("command", name);
             log_str("text", line);
             log_end();
         }
-        c->command = requests[i].command;
+        c->change.command = requests[i].command;
         c->then = requests[i].step;
         c->step = requests[i].of_messages ? gather_step : c->then;
         c->until_ms = io_loop_now_ms(c->back->loop) + DRAIN_WAIT_MS;

@@ -271,6 +271,8 @@ void back_row(const struct back *b, const struct queue_message *m, struct attemp
         json_line_u64(out, "next_ms", m->next_ms);
     json_line_u64(out, "expires_ms", m->since_ms + keep);
     json_line_u64(out, "recipient_count", a->count);
+    if (a->progress.via.len)
+        json_line_text(out, "via", a->progress.via);
     put_recipients(a, whole, out);
     if (whole) {
         json_line_text(out, "session", e->origin.session);

@@ -217,6 +217,7 @@ static void test_progress(void **state)
                          .next_ms = 8,
                          .attempts = 9,
                          .flags = PROGRESS_HELD | PROGRESS_DELAY_TOLD,
+                         .via = STR("smtp:relay.example.net:587"),
                          .recipients = to,
                          .recipient_count = 3},
                     got;
@@ -232,7 +233,8 @@ static void test_progress(void **state)
     assert_true(progress_put(&p, &out));
     assert_true(progress_get(buf_str(&out), &arena, &got));
     assert_true(got.id == 5 && got.since_ms == 6 && got.last_ms == 7 && got.next_ms == 8 && got.attempts == 9);
-    assert_int_equal(got.flags, PROGRESS_HELD | PROGRESS_DELAY_TOLD);
+    assert_int_equal(got.flags, PROGRESS_HELD | PROGRESS_DELAY_TOLD | PROGRESS_VIA);
+    assert_str(got.via, STR("smtp:relay.example.net:587"));
     assert_int_equal(got.recipient_count, 3);
     assert_int_equal(got.recipients[0].state, RECIPIENT_PENDING);
     assert_str(got.recipients[0].status, STR("4.2.2"));
@@ -246,6 +248,11 @@ static void test_progress(void **state)
     assert_int_equal(got.recipients[2].reason.len, PROGRESS_REASON_MAX);
     for (size_t len = 0; len < out.len; len++)
         assert_false(progress_get(str_part(buf_str(&out), 0, len), &arena, &got));
+    buf_clear(&out);
+    p = got;
+    p.via = STR_NONE; /* the flag that was read does not outlive it */
+    assert_true(progress_put(&p, &out) && progress_get(buf_str(&out), &arena, &got));
+    assert_int_equal(got.flags, PROGRESS_HELD | PROGRESS_DELAY_TOLD);
     arena_done(&arena);
     buf_done(&out);
 }

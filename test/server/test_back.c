@@ -438,20 +438,28 @@ static void release_and_remove(void)
     settle();
     m = queue_find(&back->queue, message_id);
     CHECK(m && m->unclaimed_count == 2);
-    CHECK(back_command_start(back, m, COMMAND_RELEASE, NULL, NULL, NULL));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_RELEASE}, NULL, NULL));
     settle(); /* in vain: the mailbox is still not there */
     m = queue_find(&back->queue, message_id);
     CHECK(m && m->unclaimed_count == 2);
-    CHECK(back_command_start(back, m, COMMAND_HOLD, NULL, NULL, NULL));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_HOLD}, NULL, NULL));
     settle();
     m = queue_find(&back->queue, message_id);
     CHECK(m && (m->flags & PROGRESS_HELD));
-    CHECK(back_command_start(back, m, COMMAND_RELEASE, &other, NULL, NULL));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_REROUTE, .via = STR("smtp:[192.0.2.1]")},
+                             NULL, NULL));
+    settle();
+    CHECK((m->flags & PROGRESS_HELD) && (m->flags & PROGRESS_VIA));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_REROUTE}, NULL, NULL));
+    settle();
+    CHECK((m->flags & PROGRESS_HELD) && !(m->flags & PROGRESS_VIA));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_RELEASE, .to = other}, NULL, NULL));
     settle();
     CHECK(!queue_find(&back->queue, message_id) && delivered("alice") == 1);
     send_mail(CLASS_STRANGER, "sender", TO("absent"), 0);
     settle();
-    CHECK(back_command_start(back, queue_find(&back->queue, message_id), COMMAND_REMOVE, NULL, NULL, NULL));
+    CHECK(back_command_start(back, queue_find(&back->queue, message_id),
+                             &(struct back_change){.command = COMMAND_REMOVE}, NULL, NULL));
     settle();
     CHECK(back->queue.messages == 0 && delivered("alice") == 1);
 }
@@ -499,10 +507,10 @@ static void unreadable(void)
     m = queue_find(&back->queue, message_id);
     CHECK(m && m->unclaimed_count == 1);
     m->home.offset += 8;
-    CHECK(back_command_start(back, m, COMMAND_HOLD, NULL, command_done, &ok));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_HOLD}, command_done, &ok));
     settle();
     CHECK(ok == 0 && queue_find(&back->queue, message_id));
-    CHECK(back_command_start(back, m, COMMAND_REMOVE, NULL, command_done, &ok));
+    CHECK(back_command_start(back, m, &(struct back_change){.command = COMMAND_REMOVE}, command_done, &ok));
     settle();
     CHECK(ok == 1 && !queue_find(&back->queue, message_id) && !back->queue.messages);
 }
