@@ -118,15 +118,21 @@ void client_content_void(struct smtp_client *c);
 void client_content_reply(struct smtp_client *c, struct client_answer *a);
 void client_final_reply(struct smtp_client *c, struct client_answer *a);
 
+/* The class of the status is the verdict's: a 5yz that asks for another try (SINGLE, say) defers if no try is left on
+ * this connection. */
 static inline struct smtp_client_result client_result(enum smtp_client_verdict verdict, const struct client_answer *a)
 {
-    return (struct smtp_client_result){
+    struct smtp_client_result r = {
         .verdict = verdict,
         .stage = a->stage,
         .code = a->code >= 200 ? a->code : 0,
         .status = smtp_outcome_status(a->row, a->status),
         .words = a->words ? a->words : a->row->words,
     };
+
+    if (verdict == SMTP_CLIENT_DEFERRED)
+        r.status.class = 4;
+    return r;
 }
 
 #endif

@@ -205,8 +205,9 @@ static void event_take(struct client_trace *t, enum smtp_client_event event)
 }
 
 /* One piece: until nothing is taken and nothing happens. */
-static void piece_feed(struct client_trace *t, struct str in)
+static void piece_feed(void *arg, struct str in)
 {
+    struct client_trace   *t = arg;
     enum smtp_client_event event;
 
     output_take(t);
@@ -231,16 +232,7 @@ void client_trace_start(struct client_trace *t, const struct smtp_client_config 
 
 void client_trace_feed(struct client_trace *t, struct str in, size_t piece)
 {
-    while (in.len && !t->closed) {
-        size_t len = piece < in.len ? piece : in.len;
-        char  *copy = malloc(len);
-
-        check(copy != NULL);
-        memcpy(copy, in.data, len);
-        piece_feed(t, str_of(copy, len));
-        free(copy);
-        in = str_skip(in, len);
-    }
+    trace_pieces(in, piece, &t->closed, piece_feed, t);
 }
 
 void client_trace_message(struct client_trace *t, const struct smtp_client_message *message, struct str content)

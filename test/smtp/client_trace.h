@@ -18,8 +18,7 @@ struct client_trace {
 };
 
 void client_trace_start(struct client_trace *t, const struct smtp_client_config *config);
-/* Feeds `in` in pieces of up to `piece` octets; each lies in memory of exactly its size, gone after the call. */
-void client_trace_feed(struct client_trace *t, struct str in, size_t piece);
+void client_trace_feed(struct client_trace *t, struct str in, size_t piece); /* by trace_pieces of trace.h */
 /* `message` is copied; what it points at must stay. */
 void client_trace_message(struct client_trace *t, const struct smtp_client_message *message, struct str content);
 void client_trace_go_on(struct client_trace *t); /* after a call to the client itself: lost, timed out, quit */

@@ -178,8 +178,10 @@ static void event_take(struct trace *t, const struct smtp_event *e)
 }
 
 /* One piece: until nothing is taken and nothing happens. */
-static void piece_feed(struct trace *t, struct str in)
+static void piece_feed(void *arg, struct str in)
 {
+    struct trace *t = arg;
+
     while (true) {
         struct smtp_event event;
         size_t            taken = smtp_server_feed(t->server, in, &event);
@@ -209,19 +211,21 @@ void trace_start(struct trace *t, const struct smtp_server_config *config, const
     piece_feed(t, STR_NONE);
 }
 
-void trace_feed(struct trace *t, struct str in, size_t piece)
+void trace_pieces(struct str in, size_t piece, const bool *closed, void (*feed)(void *arg, struct str in), void *arg)
 {
-    while (in.len && !t->closed) {
+    while (in.len && !*closed) {
         size_t len = piece < in.len ? piece : in.len;
         char  *copy = malloc(len);
 
         check(copy != NULL);
         memcpy(copy, in.data, len);
-        piece_feed(t, str_of(copy, len));
+        feed(arg, str_of(copy, len));
         free(copy);
         in = str_skip(in, len);
     }
 }
+
+void trace_feed(struct trace *t, struct str in, size_t piece) { trace_pieces(in, piece, &t->closed, piece_feed, t); }
 
 void trace_close(struct trace *t, const struct smtp_reply *reply)
 {

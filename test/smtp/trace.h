@@ -20,11 +20,14 @@ struct trace {
 
 void trace_start(struct trace *t, const struct smtp_server_config *config, const struct smtp_reply *refusal,
                  struct smtp_reply (*answer)(void *, const struct smtp_event *, size_t), void *arg);
-/* Feeds `in` in pieces of up to `piece` octets; each lies in memory of exactly its size, gone after the call. */
-void trace_feed(struct trace *t, struct str in, size_t piece);
+void trace_feed(struct trace *t, struct str in, size_t piece);     /* by trace_pieces */
 void trace_close(struct trace *t, const struct smtp_reply *reply); /* from outside */
 void trace_end(struct trace *t);                                   /* the text stays */
 void trace_done(struct trace *t);
+
+/* Gives `in` to `feed` in pieces of up to `piece` octets, each in memory of exactly its size that is gone after the
+ * call, until *closed. */
+void trace_pieces(struct str in, size_t piece, const bool *closed, void (*feed)(void *arg, struct str in), void *arg);
 
 /* Bytes outside printable ASCII, and backslashes, as \xHH. */
 void        trace_escape(struct str s, struct buf *out);
