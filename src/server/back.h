@@ -7,7 +7,8 @@
  *   back_store.c    group commit into lane 0
  *   back_ask.c      questions to the keeper
  *   back_load.c     what the spool knows of a message
- *   back_attempt.c  one attempt at a message: load, resolve, deliver
+ *   back_attempt.c  one attempt at a message, from its beginning to its end
+ *   back_resolve.c  one recipient of it: where does it lead; back_local.c: into a mailbox
  *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
  *   back_report.c   failure, delay and success reports
