@@ -11,8 +11,9 @@ import re
 import sys
 
 BASIC = ['code', 'name', 'status', 'defined_in', 'client_action', 'meaning', 'when_seen', 'fix_sender', 'fix_receiver',
-         'notes']
-ENHANCED = ['name', 'classes', 'client_action', 'meaning', 'when_seen', 'fix_sender', 'fix_receiver', 'notes']
+         'notes', 'report', 'advice']
+ENHANCED = ['name', 'classes', 'client_action', 'meaning', 'when_seen', 'fix_sender', 'fix_receiver', 'notes',
+            'report', 'advice']
 NUMBER = re.compile(r'(?P<class>[245X])\.(?P<subject>\d{1,3}|XXX)\.(?P<detail>\d{1,3}|YYY)(?:-(?P<last>\d{1,3}))?'
                     r'(?: \((?P<vendor>[^)]+)\))?')
 
@@ -33,6 +34,8 @@ def rows(path):
             for column in ('name', 'meaning', 'fix_sender', 'fix_receiver'):
                 if not row[column]:
                     raise Mistake(f'{where}: column {column} is empty')
+            if bool(row['report']) != bool(row['advice']):
+                raise Mistake(f'{where}: report and advice go together')
             yield where, row
 
 
@@ -70,6 +73,8 @@ def enhanced(path):
         last = int(last) if last else key[2]
         if last < key[2]:
             raise Mistake(f'{where}: the range of {row["code"]} runs backwards')
+        if part and not row['report']:
+            raise Mistake(f'{where}: {row["code"]} needs words for reports: it is what is left where nothing fits')
         text = (f'{{.class = {key[0]}, .is_part = {str(part).lower()}, .subject = {key[1]}, .detail = {key[2]}, '
                 f'.detail_last = {last}, .vendor = {quoted(vendor or "")}, {fields(row, ENHANCED)}}}')
         yield (key[1], key[2], key[0], vendor or ''), text

@@ -79,6 +79,26 @@ struct codes_words codes_explain(unsigned code, struct codes_status status)
     };
 }
 
+struct codes_report codes_report(unsigned code, struct codes_status status)
+{
+    const struct codes_basic    *basic = codes_basic(code);
+    const struct codes_enhanced *rows[] = {
+        codes_enhanced(status.class, status.subject, status.detail),
+        status.class && status.subject ? codes_subject(status.subject) : NULL,
+        codes_class(status.class ? status.class : code / 100),
+        codes_subject(0),
+    };
+
+    if (rows[0] && rows[0]->report.len)
+        return (struct codes_report){rows[0]->report, rows[0]->advice};
+    if (basic && basic->report.len)
+        return (struct codes_report){basic->report, basic->advice};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i] && rows[i]->report.len)
+            return (struct codes_report){rows[i]->report, rows[i]->advice};
+    return (struct codes_report){STR_NONE, STR_NONE}; /* never: generate.py sees to it */
+}
+
 bool codes_status_parse(struct str text, struct codes_status *ret_status)
 {
     uint64_t   numbers[3];

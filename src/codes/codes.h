@@ -18,6 +18,7 @@ struct codes_basic {
     struct str defined_in;    /* where, or that it is defined nowhere */
     struct str client_action; /* "continue", "retry", "bounce", ... */
     struct str meaning, when_seen, fix_sender, fix_receiver, notes;
+    struct str report, advice; /* as codes_report has them; empty: others say it */
 };
 
 struct codes_enhanced {
@@ -29,6 +30,7 @@ struct codes_enhanced {
     struct str name;
     struct str client_action;
     struct str meaning, when_seen, fix_sender, fix_receiver, notes;
+    struct str report, advice; /* as codes_report has them; empty: others say it */
 };
 
 /* NULL: nobody uses it. */
@@ -45,6 +47,13 @@ struct codes_words {
     struct str name, meaning, fix_sender, fix_receiver;
 };
 struct codes_words codes_explain(unsigned code, struct codes_status status);
+
+/* The same for people who know nothing of mail servers, in a report about their message: what stands in the way, and
+ * what they can do once nobody tries any more. Always gives words. */
+struct codes_report {
+    struct str happened, advice;
+};
+struct codes_report codes_report(unsigned code, struct codes_status status);
 
 /* "5.1.10" of RFC 3463 2: classes 2, 4 and 5, numbers of 1 to 3 digits without leading zeros. */
 bool codes_status_parse(struct str text, struct codes_status *ret_status);

@@ -188,6 +188,7 @@ struct attempt_recipient {
     bool                       resolved;      /* mailbox and quota are known without asking */
     enum recipient_state       state, before; /* now, and when the attempt began */
     struct str                 status, reason;
+    struct str                 last_status; /* what stood in its way until its time was over; empty: it was not that */
     /* What another server said, the last time one was asked; all empty: none was. */
     struct str                 remote, remote_address; /* "mx.example.net", "192.0.2.1" */
     uint16_t                   code;                   /* 0: no reply came */
@@ -247,6 +248,10 @@ bool attempt_is_override(const struct attempt *a, size_t i);
 /* The return path that counts for a recipient: the message's own, or a list's owner. */
 const struct mail_address *attempt_sender(const struct attempt *a, size_t i);
 const struct recipient    *attempt_envelope_recipient(const struct attempt *a, size_t i); /* whom the sender wrote to */
+static inline bool attempt_was_remote(const struct attempt_recipient *to) /* another server was asked about it */
+{
+    return to->code || to->remote.len || to->remote_address.len;
+}
 
 /* back_even.c: calls *done later, when a recipient that was not delivered to has cost what a delivery costs; false: it
  * need not, or cannot, and *done is not called. */

@@ -169,6 +169,7 @@ static void expire(struct attempt *a, struct attempt_recipient *to)
 {
     struct str status = to->status;
 
+    to->last_status = status;
     if (str_starts(status, STR("4.2.")))
         status = arena_printf(&a->arena, "5%.*s", STR_ARG(str_skip(status, 1)));
     else
@@ -236,6 +237,7 @@ static void judge_failures(struct attempt *a, struct back_reports *reports)
     }
 }
 
+/* What another server took is reported by that server, unless it cannot (RFC 3461 5.2.2, 5.2.3). */
 static void judge_successes(struct attempt *a, struct back_reports *reports)
 {
     for (size_t i = 0; i < a->count; i++) {
@@ -244,8 +246,10 @@ static void judge_successes(struct attempt *a, struct back_reports *reports)
 
         if (to->state == to->before || !wants(a, i, NOTIFY_SUCCESS) || attempt_is_override(a, i))
             continue;
-        if (to->state == RECIPIENT_DELIVERED && direct)
+        if (to->state == RECIPIENT_DELIVERED && direct && !attempt_was_remote(to))
             back_reports_add(reports, i, REPORT_DELIVERED);
+        else if (to->state == RECIPIENT_DELIVERED && direct && to->relayed)
+            back_reports_add(reports, i, REPORT_RELAYED);
         else if (to->state == RECIPIENT_EXPANDED && to->root == i && to->children > 1)
             back_reports_add(reports, i, REPORT_EXPANDED);
     }

@@ -76,6 +76,29 @@ static void the_particular_goes_before_the_general(void **state)
     assert_true(w.meaning.len && w.fix_sender.len && w.name.len && w.fix_receiver.len);
 }
 
+static bool says(struct codes_report r, const char *what)
+{
+    return str_find(r.happened, str_from(what)) != STR_NOT_FOUND && r.advice.len;
+}
+
+static void reports_have_words_for_everything(void **state)
+{
+    (void)state;
+    assert_true(says(codes_report(550, (struct codes_status){5, 1, 1}), "no mailbox of this name"));
+    assert_true(says(codes_report(550, (struct codes_status){5, 1, 0}), "refuses mail for this address"));
+    assert_true(says(codes_report(550, (struct codes_status){5, 7, 0}), "By its rules"));
+    assert_true(says(codes_report(550, (struct codes_status){5, 7, 99}), "refuses mail for this address"));
+    assert_true(says(codes_report(0, (struct codes_status){5, 7, 99}), "By its rules"));
+    assert_true(says(codes_report(0, (struct codes_status){4, 4, 3}), "(DNS)"));
+    assert_true(says(codes_report(0, (struct codes_status){4, 77, 77}), "passes by itself"));
+    assert_true(says(codes_report(599, (struct codes_status){0, 0, 0}), "refused"));
+    assert_true(says(codes_report(0, (struct codes_status){0, 0, 0}), "no clear reason"));
+    for (unsigned code = 0; code < 700; code++)
+        for (uint16_t subject = 0; subject < 10; subject++)
+            for (uint16_t detail = 0; detail < 40; detail++)
+                assert_true(says(codes_report(code, (struct codes_status){5, subject, detail}), "."));
+}
+
 static void status_codes_have_one_spelling(void **state)
 {
     static const char *const bad[] = {"",       "5",      "5.1",      "5.1.",   "5..1",   "5.1.1.1", "3.1.1",
@@ -96,7 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_is_found_by_its_number), cmocka_unit_test(unknown_numbers_have_no_entry),
         cmocka_unit_test(vendors_do_not_hide_the_registry),   cmocka_unit_test(the_particular_goes_before_the_general),
-        cmocka_unit_test(status_codes_have_one_spelling),
+        cmocka_unit_test(reports_have_words_for_everything),  cmocka_unit_test(status_codes_have_one_spelling),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
