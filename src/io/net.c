@@ -133,6 +133,16 @@ void io_address_text(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT])
         snprintf(ret_text, IO_ADDRESS_TEXT, "local");
 }
 
+struct io_address io_address_of(const struct dns_address *a, uint16_t port)
+{
+    struct in_addr  in4;
+    struct in6_addr in6;
+
+    memcpy(&in4, a->octets, sizeof in4);
+    memcpy(&in6, a->octets, sizeof in6);
+    return a->is_ipv6 ? make_v6(in6, port) : make_v4(in4, port);
+}
+
 uint16_t io_address_port(const struct io_address *a)
 {
     if (a->storage.ss_family == AF_INET)

@@ -1,9 +1,10 @@
-/* net.h: listening sockets and byte streams (TCP and Unix), without blocking. */
+/* net.h: listening sockets, connections and byte streams (TCP and Unix), without blocking. */
 #ifndef TACIT_IO_NET_H
 #define TACIT_IO_NET_H
 
 #include "base/str.h"
 #include "io/loop.h"
+#include "mail/dns.h"
 
 #include <sys/socket.h>
 
@@ -16,9 +17,13 @@ bool io_address_parse(struct str text, struct io_address *ret_addresses, size_t 
                       struct err *err);
 enum { IO_ADDRESS_TEXT = 128 };
 /* With port; and the host alone in its shortest form ("2001:db8::1", IPv4-mapped shown as IPv4, "local" for Unix). */
-void     io_address_text(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
-void     io_address_host(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
-uint16_t io_address_port(const struct io_address *a);
+void              io_address_text(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
+void              io_address_host(const struct io_address *a, char ret_text[IO_ADDRESS_TEXT]);
+uint16_t          io_address_port(const struct io_address *a);
+/* What the DNS gave, with a port. */
+struct io_address io_address_of(const struct dns_address *a, uint16_t port);
+/* Whether an IP address is one of this machine's. The port does not matter. */
+bool              io_address_is_local(const struct io_address *a);
 /* The client's network as limits count it: IPv4 /32, IPv6 /64, Unix: all one. 9 bytes: family tag and 8 octets. */
 struct io_network {
     unsigned char bytes[9];
@@ -46,6 +51,13 @@ struct io_acceptor *io_acceptor_new(struct io_loop *loop, int listen_fd,
                                     struct err *err);
 /* clang-format on */
 void io_acceptor_free(struct io_acceptor *a); /* closes the descriptor too */
+
+/* Begins a connection. `done` is called once, never inside this call: with a descriptor, now the callee's (TCP_NODELAY
+ * is set), or -1 and the reason, ETIMEDOUT after timeout_ms. It is gone afterwards. NULL: nothing was begun. */
+struct io_connect;
+struct io_connect *io_connect_new(struct io_loop *loop, const struct io_address *a, uint64_t timeout_ms,
+                                  void (*done)(int fd, const struct err *err, void *arg), void *arg, struct err *err);
+void               io_connect_free(struct io_connect *c); /* given up: `done` is not called any more */
 
 /* A connected stream. Reading uses one buffer of the loop, so an idle stream costs only its own struct; what a callback
  * does not take it must copy. Writing tries at once and keeps (copies) only what the socket would not take, at most

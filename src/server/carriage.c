@@ -125,6 +125,18 @@ static bool get_carry(struct reader *r, struct arena *arena, struct carriage *c)
     return reader_ok(r) && (c->external ? c->content.len == 0 : c->content.len == c->size);
 }
 
+/* Never within a character: what is no UTF-8 any more would be malformed. */
+static struct str cut(struct str text)
+{
+    size_t len = CARRIAGE_TEXT_MAX;
+
+    if (text.len <= len)
+        return text;
+    while (len && ((unsigned char)text.data[len] & 0xc0) == 0x80)
+        len--;
+    return str_part(text, 0, len);
+}
+
 static void put_carried(struct buf *out, const struct carried *c)
 {
     put_u64(out, c->id);
@@ -143,8 +155,8 @@ static void put_carried(struct buf *out, const struct carried *c)
         put_u8(out, to->status.class);
         put_var(out, to->status.subject);
         put_var(out, to->status.detail);
-        put_str(out, str_part(to->text, 0, CARRIAGE_TEXT_MAX));
-        put_str(out, str_part(to->words, 0, CARRIAGE_TEXT_MAX));
+        put_str(out, cut(to->text));
+        put_str(out, cut(to->words));
         put_address(out, &to->moved_to);
     }
 }
