@@ -1,14 +1,14 @@
 /* brief.c: briefs of records, and their codec.
  *
  *   brief     = type ( message / progress / expansion / finished / state )
- *   message   = id size octets recipients class external
- *   progress  = id since last next attempts flags recipients pending waiting unclaimed
+ *   message   = id size octets recipients class external hint hint     ; of the sender, of the recipients
+ *   progress  = id since last next attempts flags recipients pending waiting unclaimed hint      ; of the last reply
  *   expansion = id first
  *   finished  = id
  *   state     = name value
  *
- * Ids have 8 octets, type and flags one, all other numbers are var. Everything is checked when it is read, as in the
- * records themselves. */
+ * Ids have 8 octets, hints (two halves) 4, type and flags one, all other numbers are var. Everything is checked when it
+ * is read, as in the records themselves. */
 #include "queue/brief.h"
 
 static bool of_message(struct str payload, struct arena *scratch, struct record_brief *b)
@@ -21,6 +21,8 @@ static bool of_message(struct str payload, struct arena *scratch, struct record_
     b->message.size = m.size;
     b->message.octets = payload.len;
     b->message.recipients = (uint32_t)m.envelope.recipient_count;
+    b->message.from = hint_of_address(&m.envelope.sender);
+    b->message.to = hint_of_recipients(m.envelope.recipients, m.envelope.recipient_count);
     b->message.class = (uint8_t)m.envelope.origin.class;
     b->message.external = m.external;
     return true;
@@ -38,6 +40,7 @@ static bool of_progress(struct str payload, struct arena *scratch, struct record
     b->progress.next_ms = p.next_ms;
     b->progress.attempts = p.attempts;
     b->progress.flags = p.flags;
+    b->progress.reply = hint_of_replies(p.recipients, p.recipient_count);
     b->progress.recipients = (uint32_t)p.recipient_count;
     for (size_t i = 0; i < p.recipient_count; i++) {
         b->progress.pending += p.recipients[i].state == RECIPIENT_PENDING;
@@ -89,6 +92,16 @@ bool record_brief_of(uint8_t type, struct str payload, struct arena *scratch, st
     return true;
 }
 
+static void put_hint(struct buf *out, unsigned low, unsigned high) { put_u32(out, low | high << 16); }
+
+static void get_hint(struct reader *r, uint16_t *ret_low, uint16_t *ret_high)
+{
+    uint32_t both = get_u32(r);
+
+    *ret_low = (uint16_t)both;
+    *ret_high = (uint16_t)(both >> 16);
+}
+
 bool record_brief_put(const struct record_brief *b, struct buf *out)
 {
     put_u8(out, (uint8_t)b->type);
@@ -101,6 +114,8 @@ bool record_brief_put(const struct record_brief *b, struct buf *out)
         put_var(out, b->message.recipients);
         put_u8(out, b->message.class);
         put_u8(out, b->message.external);
+        put_hint(out, b->message.from.domain, b->message.from.local);
+        put_hint(out, b->message.to.domain, b->message.to.local);
         break;
     case RECORD_PROGRESS:
         put_var(out, b->progress.since_ms);
@@ -112,6 +127,7 @@ bool record_brief_put(const struct record_brief *b, struct buf *out)
         put_var(out, b->progress.pending);
         put_var(out, b->progress.waiting);
         put_var(out, b->progress.unclaimed);
+        put_hint(out, b->progress.reply.remote, b->progress.reply.code);
         break;
     case RECORD_EXPANSION:
         put_var(out, b->expansion.first);
@@ -142,6 +158,8 @@ bool record_brief_get(struct reader *r, struct record_brief *ret_brief)
         b.message.recipients = get_count(r);
         b.message.class = (uint8_t)get_var_max(r, CLASS_OURSELVES);
         b.message.external = get_var_max(r, 1) != 0;
+        get_hint(r, &b.message.from.domain, &b.message.from.local);
+        get_hint(r, &b.message.to.domain, &b.message.to.local);
         ok = b.message.recipients != 0;
         break;
     case RECORD_PROGRESS:
@@ -154,6 +172,7 @@ bool record_brief_get(struct reader *r, struct record_brief *ret_brief)
         b.progress.pending = get_count(r);
         b.progress.waiting = get_count(r);
         b.progress.unclaimed = get_count(r);
+        get_hint(r, &b.progress.reply.remote, &b.progress.reply.code);
         ok = (uint64_t)b.progress.pending + b.progress.waiting + b.progress.unclaimed <= b.progress.recipients;
         break;
     case RECORD_EXPANSION:

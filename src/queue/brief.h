@@ -4,24 +4,26 @@
 #ifndef TACIT_QUEUE_BRIEF_H
 #define TACIT_QUEUE_BRIEF_H
 
-#include "queue/progress.h"
+#include "queue/hint.h"
 
 struct record_brief {
     enum record_type type;
     uint64_t         id; /* 0 in RECORD_STATE */
     union {
         struct {
-            uint64_t size;   /* octets of the content */
-            uint64_t octets; /* of the record's payload */
-            uint32_t recipients;
+            uint64_t            size;   /* octets of the content */
+            uint64_t            octets; /* of the record's payload */
+            uint32_t            recipients;
+            struct address_hint from, to;
             uint8_t class; /* enum client_class */
             bool external;
         } message;
         struct {
-            uint64_t since_ms, last_ms, next_ms;
-            uint32_t attempts;
-            uint32_t recipients, pending, waiting, unclaimed;
-            uint8_t  flags; /* enum progress_flags */
+            uint64_t          since_ms, last_ms, next_ms;
+            uint32_t          attempts;
+            uint32_t          recipients, pending, waiting, unclaimed;
+            uint8_t           flags; /* enum progress_flags */
+            struct reply_hint reply;
         } progress;
         struct {
             uint32_t first;

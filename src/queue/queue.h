@@ -67,16 +67,24 @@ struct queue_message {
         struct queue_extra   *extra;  /* NULL: none */
         struct queue_message *unused; /* the next unused slot, where id is 0 */
     };
-    uint32_t attempts;
-    uint32_t pending, waiting, unclaimed_count; /* recipients by state */
-    uint32_t recipient_count;                   /* with those of expansions */
-    uint8_t  flags;                             /* enum progress_flags */
-    uint8_t class;                              /* enum client_class */
-    bool external;
-    bool busy;     /* an attempt or a command is at work on it */
-    bool replayed; /* another process may have delivered it and ended before it could record that */
-    bool unsure;   /* a delivery failed, and may have succeeded all the same; set by back */
+    uint32_t            attempts;
+    uint32_t            pending, waiting, unclaimed_count; /* recipients by state */
+    uint32_t            recipient_count;                   /* with those of expansions */
+    struct address_hint from, to;                          /* `to`: of the envelope; see queue_message_to */
+    struct reply_hint   reply;
+    uint8_t             flags; /* enum progress_flags */
+    uint8_t class;             /* enum client_class */
+    bool external : 1;
+    bool busy : 1;     /* an attempt or a command is at work on it */
+    bool replayed : 1; /* another process may have delivered it and ended before it could record that */
+    bool unsure : 1;   /* a delivery failed, and may have succeeded all the same; set by back */
 };
+
+/* Of all its recipients, also those that expansions brought. */
+static inline struct address_hint queue_message_to(const struct queue_message *m)
+{
+    return m->extra && m->extra->expansion_count ? (struct address_hint){HINT_ANY, HINT_ANY} : m->to;
+}
 
 struct queue_times {       /* ms */
     uint64_t expire;       /* of waiting recipients; pending ones are given up by the attempt */
@@ -161,7 +169,13 @@ void                  queue_each_pin(const struct queue *q, const struct queue_s
 bool queue_some_pins(const struct queue *q, const struct queue_segment *s, size_t *at, size_t most,
                      bool (*each)(enum record_type type, uint64_t id, struct queue_place place, void *arg), void *arg);
 
-/* ---- between queue.c and segment.c ---- */
+/* ---- between queue.c, apply.c and segment.c ---- */
+
+struct queue_message *queue_message_new(struct queue *q, uint64_t id); /* NULL: no memory */
+void                  queue_forget(struct queue *q, struct queue_message *m);
+bool                  queue_reschedule(struct queue *q, struct queue_message *m);
+/* Takes a message out of the sums, before it changes, and puts it in again afterwards. */
+void                  queue_account(struct queue *q, const struct queue_message *m, bool in);
 
 struct queue_tombstone {
     struct list             link; /* in its home segment's list; alone: home not seen yet (only in replay) */

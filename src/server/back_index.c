@@ -1,4 +1,4 @@
-/* back_index.c: indexes of segments, so that a restart reads some twenty octets of each record instead of all of it.
+/* back_index.c: indexes of segments, so that a restart reads some thirty octets of each record instead of all of it.
  *
  *   entry = offset(4) brief                                   queue/brief.h
  *

@@ -10,7 +10,7 @@
 
 #include "spool/lane.h"
 
-enum { LANE_INDEX_VERSION = 1, LANE_INDEX_MAX = 64 << 20 /* octets of entries */ };
+enum { LANE_INDEX_VERSION = 2, LANE_INDEX_MAX = 64 << 20 /* octets of entries */ };
 
 /* Which segment it is, as far as can be told without reading its records. */
 struct lane_segment_id {
