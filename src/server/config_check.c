@@ -4,6 +4,7 @@
 #include "mail/address.h"
 #include "queue/via.h"
 #include "server/config_internal.h"
+#include "smtp/client.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -372,6 +373,19 @@ static struct str route_title(struct str title, struct arena *arena)
     return canonical.data ? arena_printf(arena, "%s%.*s", from ? "from " : "", STR_ARG(canonical)) : STR_NONE;
 }
 
+/* A password is for the one server that is named, never for whom the DNS names. */
+static bool check_credentials(struct checking *c, const struct config_route *r)
+{
+    if (!!*r->user != !!*r->password)
+        return fail_at(c, r->line, "route \"%s\" needs both user and password, or neither", r->title);
+    if (strlen(r->user) > SMTP_CLIENT_CREDENTIAL_MAX || strlen(r->password) > SMTP_CLIENT_CREDENTIAL_MAX)
+        return fail_at(c, r->line, "route \"%s\": user and password may have %d octets each", r->title,
+                       SMTP_CLIENT_CREDENTIAL_MAX);
+    if (*r->user && strcmp(r->via, "mx") == 0)
+        return fail_at(c, r->line, "route \"%s\" has a password and no server to tell it: set via", r->title);
+    return true;
+}
+
 static bool check_routes(struct checking *c)
 {
     struct config *config = c->config;
@@ -397,8 +411,8 @@ static bool check_routes(struct checking *c)
             return fail_at(c, r->line, "route \"%s\" is already there on line %u", r->title, other->line);
         if (!map_put(&config->route_map, title, r))
             return fail_at(c, r->line, "out of memory");
-        if (!!*r->user != !!*r->password)
-            return fail_at(c, r->line, "route \"%s\" needs both user and password, or neither", r->title);
+        if (!check_credentials(c, r))
+            return false;
     }
     return true;
 }

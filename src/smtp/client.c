@@ -1,5 +1,6 @@
 /* client.c: the session: input into replies, replies to the state that waits for them, events, waits, and the end. The
- * states themselves stand in client_hello.c (up to READY), client_mail.c (the envelope) and client_content.c.
+ * states themselves stand in client_hello.c and client_auth.c (up to READY), client_mail.c (the envelope) and
+ * client_content.c.
  *
  * An answer counts only if its question had been sent before the answer's first octet came. The caller feeds what it
  * has read and tells what it has sent, so both are known: `asked` is how much had been sent when the input came that is
@@ -21,6 +22,7 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *config)
     if (!c)
         return NULL;
     assert(config->recipients >= 1 && config->recipients <= CLIENT_RECIPIENTS);
+    assert(config->user.len <= SMTP_CLIENT_CREDENTIAL_MAX && config->password.len <= SMTP_CLIENT_CREDENTIAL_MAX);
     c->config = config;
     c->helo = config->helo && !config->lmtp;
     buf_init(&c->out, CLIENT_OUTPUT_MAX);
@@ -51,6 +53,7 @@ void client_change(struct smtp_client *c, enum smtp_client_state to)
         HELLO = 1 << SMTP_CLIENT_IN_HELLO,
         STARTTLS = 1 << SMTP_CLIENT_IN_STARTTLS,
         TLS = 1 << SMTP_CLIENT_IN_TLS,
+        AUTH = 1 << SMTP_CLIENT_IN_AUTH,
         READY = 1 << SMTP_CLIENT_IN_READY,
         ENVELOPE = 1 << SMTP_CLIENT_IN_ENVELOPE,
         CONTENT = 1 << SMTP_CLIENT_IN_CONTENT,
@@ -61,12 +64,13 @@ void client_change(struct smtp_client *c, enum smtp_client_state to)
         [SMTP_CLIENT_IN_HELLO] = GREETING | HELLO | TLS,
         [SMTP_CLIENT_IN_STARTTLS] = HELLO,
         [SMTP_CLIENT_IN_TLS] = STARTTLS,
-        [SMTP_CLIENT_IN_READY] = HELLO | STARTTLS | READY | ENVELOPE | FINAL,
+        [SMTP_CLIENT_IN_AUTH] = HELLO | STARTTLS,
+        [SMTP_CLIENT_IN_READY] = HELLO | STARTTLS | AUTH | READY | ENVELOPE | FINAL,
         [SMTP_CLIENT_IN_ENVELOPE] = READY | ENVELOPE | FINAL,
         [SMTP_CLIENT_IN_CONTENT] = ENVELOPE,
         [SMTP_CLIENT_IN_FINAL] = CONTENT | ENVELOPE,
-        [SMTP_CLIENT_IN_QUIT] = GREETING | HELLO | STARTTLS | READY | ENVELOPE,
-        [SMTP_CLIENT_IN_CLOSED] = GREETING | HELLO | STARTTLS | TLS | READY | ENVELOPE | CONTENT | FINAL | QUIT,
+        [SMTP_CLIENT_IN_QUIT] = GREETING | HELLO | STARTTLS | AUTH | READY | ENVELOPE,
+        [SMTP_CLIENT_IN_CLOSED] = GREETING | HELLO | STARTTLS | TLS | AUTH | READY | ENVELOPE | CONTENT | FINAL | QUIT,
     };
 
     assert(to > SMTP_CLIENT_IN_GREETING && to <= SMTP_CLIENT_IN_CLOSED && from[to] & 1u << c->state);
@@ -91,6 +95,9 @@ void client_change(struct smtp_client *c, enum smtp_client_state to)
     case SMTP_CLIENT_IN_TLS:
     case SMTP_CLIENT_IN_FINAL:
     case SMTP_CLIENT_IN_QUIT:
+        break;
+    case SMTP_CLIENT_IN_AUTH: /* the password goes to who is meant only */
+        assert(c->tls || c->config->clear_ok);
         break;
     }
 }
@@ -118,7 +125,8 @@ unsigned client_facts(const struct smtp_client *c)
     return (c->state == SMTP_CLIENT_IN_HELLO && !c->helo && !c->config->lmtp ? SMTP_FACT_EHLO : 0u) |
            (c->config->tls == SMTP_CLIENT_TLS_MAY ? SMTP_FACT_TLS_MAY : 0u) |
            (c->optional_sent ? SMTP_FACT_OPTIONAL : 0u) | (c->accepted ? SMTP_FACT_ACCEPTED : 0u) |
-           (c->accepted > 1 && !c->config->lmtp ? SMTP_FACT_SEVERAL : 0u);
+           (c->accepted > 1 && !c->config->lmtp ? SMTP_FACT_SEVERAL : 0u) |
+           (c->state == SMTP_CLIENT_IN_AUTH && client_auth_has_more(c) ? SMTP_FACT_MORE : 0u);
 }
 
 static enum smtp_stage stage_now(const struct smtp_client *c)
@@ -131,6 +139,8 @@ static enum smtp_stage stage_now(const struct smtp_client *c)
     case SMTP_CLIENT_IN_STARTTLS:
     case SMTP_CLIENT_IN_TLS:
         return SMTP_STAGE_STARTTLS;
+    case SMTP_CLIENT_IN_AUTH:
+        return SMTP_STAGE_AUTH;
     case SMTP_CLIENT_IN_READY:
         return SMTP_STAGE_IDLE;
     case SMTP_CLIENT_IN_ENVELOPE:
@@ -186,6 +196,14 @@ void client_leave(struct smtp_client *c, struct client_answer *a, bool politely)
     client_change(c, SMTP_CLIENT_IN_CLOSED);
 }
 
+void client_leave_unasked(struct smtp_client *c, enum smtp_stage stage, enum smtp_happening what)
+{
+    struct client_answer a = {.stage = stage, .code = (uint16_t)what};
+
+    a.row = smtp_outcome_find(stage, what, SMTP_STATUS_NONE, 0);
+    client_leave(c, &a, true);
+}
+
 void client_happen(struct smtp_client *c, enum smtp_happening what, const char *words)
 {
     struct client_answer a = {.stage = stage_now(c), .code = (uint16_t)what, .words = words};
@@ -204,6 +222,7 @@ static bool is_early(const struct smtp_client *c)
     case SMTP_CLIENT_IN_GREETING:
     case SMTP_CLIENT_IN_HELLO:
     case SMTP_CLIENT_IN_STARTTLS:
+    case SMTP_CLIENT_IN_AUTH:
         return c->reply_asked < c->command_end;
     case SMTP_CLIENT_IN_TLS:
     case SMTP_CLIENT_IN_READY:
@@ -235,6 +254,9 @@ static void reply_do(struct smtp_client *c)
         break;
     case SMTP_CLIENT_IN_STARTTLS:
         client_starttls_reply(c, &a);
+        break;
+    case SMTP_CLIENT_IN_AUTH:
+        client_auth_reply(c, &a);
         break;
     case SMTP_CLIENT_IN_ENVELOPE:
         client_envelope_reply(c, &a);
@@ -331,9 +353,10 @@ struct smtp_client_wait smtp_client_wait(const struct smtp_client *c)
 {
     /* RFC 5321 4.5.3.2; for what it does not name the five minutes of most. Whether QUIT is answered matters little. */
     static const uint32_t seconds[] = {
-        [SMTP_STAGE_CONNECT] = 300, [SMTP_STAGE_GREETING] = 300, [SMTP_STAGE_HELLO] = 300, [SMTP_STAGE_STARTTLS] = 300,
-        [SMTP_STAGE_IDLE] = 0,      [SMTP_STAGE_RSET] = 300,     [SMTP_STAGE_MAIL] = 300,  [SMTP_STAGE_RCPT] = 300,
-        [SMTP_STAGE_DATA] = 120,    [SMTP_STAGE_MESSAGE] = 600,  [SMTP_STAGE_QUIT] = 10,
+        [SMTP_STAGE_CONNECT] = 300,  [SMTP_STAGE_GREETING] = 300, [SMTP_STAGE_HELLO] = 300,
+        [SMTP_STAGE_STARTTLS] = 300, [SMTP_STAGE_AUTH] = 300,     [SMTP_STAGE_IDLE] = 0,
+        [SMTP_STAGE_RSET] = 300,     [SMTP_STAGE_MAIL] = 300,     [SMTP_STAGE_RCPT] = 300,
+        [SMTP_STAGE_DATA] = 120,     [SMTP_STAGE_MESSAGE] = 600,  [SMTP_STAGE_QUIT] = 10,
     };
     uint32_t wait = c->state == SMTP_CLIENT_IN_CONTENT ? 180 : seconds[stage_now(c)];
 

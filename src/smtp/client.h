@@ -6,18 +6,19 @@
  *
  *               220         250                smtp_client_message          all replies are there, one yes at least
  *   GREETING ------> HELLO -----> READY ----------------------> ENVELOPE -------------------------------> CONTENT
- *                    |  ^  \        ^                            |  ^   \                                    |
- *           STARTTLS |  |   HELO    |    DONE: all settled       |  |    RSET, MAIL, RCPT ..., DATA          | all of
- *                    v  | tls_done  +----------------------------+  |    in one go with PIPELINING           | it given
- *                  STARTTLS, TLS    |                               |    (RFC 2920)                         v
- *                                   +--------------------------- FINAL <-------------------------------------+
+ *                    |  ^ |  235    ^ ^                          |  ^   \                                    |
+ *           STARTTLS |  | +-> AUTH -+ |  DONE: all settled       |  |    RSET, MAIL, RCPT ..., DATA          | all of
+ *                    v  | tls_done    +--------------------------+  |    in one go with PIPELINING           | it given
+ *                  STARTTLS, TLS      |                             |    (RFC 2920)                         v
+ *                                     +--------------------------- FINAL <-------------------------------------+
+ *   HELLO: EHLO, and HELO where that is refused. AUTH: only with a user; also from a STARTTLS that was refused.
  *   any state: smtp_client_quit, a refusal ---> QUIT ---> CLOSED          recipients left over: ENVELOPE again
  *   any state: lost, timed out, garbled, 421 ---> CLOSED.  All changes go through client_change in client.c.
  *
  * With CHUNKING the content goes as one BDAT, once the replies to RCPT are known (RFC 3030); else by DATA. The text is
  * sent only after 354, to nobody but recipients that were accepted; where DATA went ahead in one go and 354 comes with
  * no recipient accepted, a lone dot ends it and its result counts for nothing (RFC 2920 3.1). Optional parameters are
- * given only where they were offered. VRFY and EXPN are never sent.
+ * given only where they were offered. VRFY and EXPN are never sent. The output of AUTH is a secret: not to be logged.
  *
  * Replies: a line ends in CRLF or LF alone. Being lenient there is safe, for we know what we asked and count the
  * answers: a line more or less is an answer to nothing, or one that misses. What cannot be an answer (no code,
@@ -29,6 +30,7 @@
 #include "mail/envelope.h"
 #include "smtp/outcome.h"
 
+enum { SMTP_CLIENT_CREDENTIAL_MAX = 255 }; /* RFC 4616 2 */
 enum smtp_client_tls { SMTP_CLIENT_TLS_NEVER, SMTP_CLIENT_TLS_MAY, SMTP_CLIENT_TLS_MUST };
 
 struct smtp_client_config {
@@ -36,8 +38,10 @@ struct smtp_client_config {
     bool                 lmtp;
     bool                 helo; /* after SMTP_DO_RECONNECT_HELO: HELO at once */
     enum smtp_client_tls tls;
-    uint32_t             recipients; /* of one transaction at most; the server's RCPTMAX may be less. 1 to 1000 */
-    size_t               memory;     /* ceiling of a message's arena, octets */
+    uint32_t             recipients;     /* of one transaction at most; the server's RCPTMAX may be less. 1 to 1000 */
+    size_t               memory;         /* ceiling of a message's arena, octets */
+    struct str           user, password; /* for AUTH, SMTP_CLIENT_CREDENTIAL_MAX octets each at most; empty: none */
+    bool                 clear_ok;       /* the password may go without TLS: nobody is between the host and us */
 };
 
 struct smtp_client_caps {
@@ -89,7 +93,7 @@ struct smtp_client_result {
 };
 
 /* Why the session ended, for the choice of what comes next: SMTP_DO_GO_ON (we said QUIT), NEXT_HOST, NO_MAIL, REFUSED,
- * RECONNECT_HELO, RECONNECT_PLAIN, or CLOSE (in the middle of a message). */
+ * RECONNECT_HELO, RECONNECT_PLAIN, MISCONFIGURED, or CLOSE (in the middle of a message). */
 struct smtp_client_end {
     enum smtp_action          action;
     struct smtp_client_result why; /* verdict and moved_to mean nothing */
@@ -142,6 +146,7 @@ enum smtp_client_state {
     SMTP_CLIENT_IN_HELLO,
     SMTP_CLIENT_IN_STARTTLS,
     SMTP_CLIENT_IN_TLS,
+    SMTP_CLIENT_IN_AUTH,
     SMTP_CLIENT_IN_READY,
     SMTP_CLIENT_IN_ENVELOPE,
     SMTP_CLIENT_IN_CONTENT,

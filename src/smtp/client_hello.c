@@ -1,4 +1,4 @@
-/* client_hello.c: from the greeting to READY: EHLO, HELO, LHLO, what is offered, STARTTLS.
+/* client_hello.c: from the greeting to AUTH or READY: EHLO, HELO, LHLO, what is offered, STARTTLS.
  *
  *   ehlo-line    = keyword *( SP param )                    keywords in any case (RFC 5321 4.1.1.1)
  *   size-line    = "SIZE" [ SP 1*20DIGIT ]                  RFC 1870
@@ -118,33 +118,33 @@ static void caps_read(struct smtp_client *c, struct str text)
 
 /* ---- replies ---- */
 
-static void tls_missing(struct smtp_client *c)
-{
-    struct client_answer a = {.stage = SMTP_STAGE_STARTTLS, .code = SMTP_TLS_MISSING};
-
-    a.row = smtp_outcome_find(a.stage, a.code, SMTP_STATUS_NONE, 0);
-    client_leave(c, &a, true);
-}
-
-static void ready(struct smtp_client *c)
+void client_ready(struct smtp_client *c)
 {
     client_change(c, SMTP_CLIENT_IN_READY);
     c->tell_ready = true;
+}
+
+static void hello_end(struct smtp_client *c)
+{
+    if (c->config->user.len)
+        client_auth_begin(c);
+    else
+        client_ready(c);
 }
 
 static void hello_taken(struct smtp_client *c, struct str text)
 {
     caps_read(c, text);
     if (c->config->tls == SMTP_CLIENT_TLS_NEVER || c->tls) {
-        ready(c);
+        hello_end(c);
     } else if (c->caps.starttls) {
         client_change(c, SMTP_CLIENT_IN_STARTTLS);
         if (!client_command(c, "STARTTLS"))
             client_happen(c, SMTP_OUR_FAULT, NULL);
     } else if (c->config->tls == SMTP_CLIENT_TLS_MUST) {
-        tls_missing(c);
+        client_leave_unasked(c, SMTP_STAGE_STARTTLS, SMTP_TLS_MISSING);
     } else {
-        ready(c);
+        hello_end(c);
     }
 }
 
@@ -166,7 +166,7 @@ void client_starttls_reply(struct smtp_client *c, struct client_answer *a)
         client_change(c, SMTP_CLIENT_IN_TLS);
         c->ask_tls = true;
     } else if (a->row->action == SMTP_DO_SKIP_TLS) {
-        ready(c);
+        hello_end(c);
     } else {
         client_leave(c, a, a->code != 421);
     }

@@ -15,6 +15,7 @@ enum {
     CLIENT_SESSION_MAX = CLIENT_AUTH_MAX + SMTP_CLIENT_TEXT_MAX + 64,
     CLIENT_CHUNK = 4096, /* of the arena, octets */
     CLIENT_RECIPIENTS = 1000,
+    CLIENT_COMMAND_MAX = 512, /* octets with CRLF, of a command without parameters (RFC 5321 4.5.3.1.4) */
 };
 
 enum slot {
@@ -55,6 +56,8 @@ struct smtp_client {
     uint64_t                         block; /* of content, now being sent */
     uint32_t                         transactions;
     bool                             helo, tls, needs_rset;
+    bool                             auth_login; /* by LOGIN, else by PLAIN */
+    uint8_t                          auth_said;  /* responses of AUTH that were given */
     bool                             tell_ready, tell_done, tell_close, ask_tls, ask_convert, ask_content;
 
     /* The message. */
@@ -88,6 +91,8 @@ bool       client_command_end(struct smtp_client *c);
 bool       client_command(struct smtp_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Ends the session as `a` says: with QUIT where the server still listens, else at once. */
 void       client_leave(struct smtp_client *c, struct client_answer *a, bool politely);
+/* The same for what is known without asking; the server still listens. */
+void       client_leave_unasked(struct smtp_client *c, enum smtp_stage stage, enum smtp_happening what);
 /* What is no reply, at the stage where we are. `words` may be NULL. */
 void       client_happen(struct smtp_client *c, enum smtp_happening what, const char *words);
 unsigned   client_facts(const struct smtp_client *c);
@@ -98,6 +103,12 @@ void client_greeting_reply(struct smtp_client *c, struct client_answer *a);
 void client_hello_reply(struct smtp_client *c, struct client_answer *a);
 void client_starttls_reply(struct smtp_client *c, struct client_answer *a);
 void client_say_hello(struct smtp_client *c);
+void client_ready(struct smtp_client *c);
+
+/* client_auth.c */
+void client_auth_begin(struct smtp_client *c);
+void client_auth_reply(struct smtp_client *c, struct client_answer *a);
+bool client_auth_has_more(const struct smtp_client *c); /* to say, if the server asks for it */
 
 /* client_mail.c */
 enum smtp_stage client_envelope_stage(const struct smtp_client *c);

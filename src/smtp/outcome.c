@@ -17,8 +17,8 @@ enum { ROWS = sizeof table / sizeof table[0] };
 
 const char *smtp_stage_name(enum smtp_stage stage)
 {
-    static const char *const names[] = {"CONNECT", "GREETING", "EHLO", "STARTTLS", "IDLE", "RSET",
-                                        "MAIL",    "RCPT",     "DATA", "MESSAGE",  "QUIT"};
+    static const char *const names[] = {"CONNECT", "GREETING", "EHLO", "STARTTLS", "AUTH",    "IDLE",
+                                        "RSET",    "MAIL",     "RCPT", "DATA",     "MESSAGE", "QUIT"};
 
     return names[stage];
 }

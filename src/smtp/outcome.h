@@ -13,6 +13,7 @@ enum smtp_stage {
     SMTP_STAGE_GREETING,
     SMTP_STAGE_HELLO, /* EHLO, HELO, LHLO */
     SMTP_STAGE_STARTTLS,
+    SMTP_STAGE_AUTH,
     SMTP_STAGE_IDLE, /* nothing was asked */
     SMTP_STAGE_RSET,
     SMTP_STAGE_MAIL,
@@ -31,11 +32,13 @@ enum smtp_happening {
     SMTP_GARBLED,     /* what came is no reply, or none to what was asked */
     SMTP_TLS_MISSING, /* TLS is demanded and not offered */
     SMTP_TLS_FAILED,
-    SMTP_TOO_LARGE,  /* these are known before anything is sent: more than the host's SIZE */
-    SMTP_NEEDS_UTF8, /* SMTPUTF8 is needed and not offered */
-    SMTP_NEEDS_8BIT, /* 8-bit or binary content that the host does not take and that cannot be converted */
-    SMTP_SPOILT,     /* the content has a NUL, or CR or LF alone */
-    SMTP_OUR_FAULT,  /* no memory here, or the content cannot be read to its end */
+    SMTP_TOO_LARGE,     /* these are known before anything is sent: more than the host's SIZE */
+    SMTP_NEEDS_UTF8,    /* SMTPUTF8 is needed and not offered */
+    SMTP_NEEDS_8BIT,    /* 8-bit or binary content that the host does not take and that cannot be converted */
+    SMTP_SPOILT,        /* the content has a NUL, or CR or LF alone */
+    SMTP_AUTH_MISSING,  /* we have a password, and the host offers no way to say it */
+    SMTP_AUTH_IN_CLEAR, /* anybody on the way could read it */
+    SMTP_OUR_FAULT,     /* no memory here, or the content cannot be read to its end */
 };
 
 /* Facts of the moment on which rows depend. */
@@ -46,6 +49,7 @@ enum smtp_fact {
     SMTP_FACT_OPTIONAL = 4, /* parameters were sent that can be left out */
     SMTP_FACT_ACCEPTED = 8, /* recipients of this transaction were accepted before */
     SMTP_FACT_SEVERAL = 16, /* more than one recipient was accepted, and the reply is for all */
+    SMTP_FACT_MORE = 32,    /* AUTH: there is more to say */
 };
 
 enum smtp_action {
@@ -53,12 +57,14 @@ enum smtp_action {
     SMTP_DO_GO_ON,
     SMTP_DO_SAY_HELO, /* on the same connection */
     SMTP_DO_SKIP_TLS,
+    SMTP_DO_RESPOND, /* goes on with AUTH */
     /* About the host: QUIT if it still listens, then ... */
     SMTP_DO_NEXT_HOST,       /* the next host, then the queue */
     SMTP_DO_NO_MAIL,         /* the next host; where all say so, the message fails (RFC 7504) */
     SMTP_DO_REFUSED,         /* the next host; a few retries; then the message fails */
     SMTP_DO_RECONNECT_HELO,  /* the same host again, with HELO */
     SMTP_DO_RECONNECT_PLAIN, /* the same host again, without TLS */
+    SMTP_DO_MISCONFIGURED,   /* our settings are wrong: ask no other host, defer, and tell the operator */
     /* About recipients: the one asked about, or all that are not settled. */
     SMTP_DO_DEFER,
     SMTP_DO_FAIL,

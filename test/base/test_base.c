@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/base64.h"
 #include "base/codec.h"
 #include "base/err.h"
 #include "base/heap.h"
@@ -273,10 +274,37 @@ static void numbers_as_text(void **state)
     buf_done(&b);
 }
 
+/* RFC 4648 10. */
+static void base64_pads(void **state)
+{
+    static const char *const cases[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
+    struct buf               b;
+
+    (void)state;
+    buf_init(&b, 8);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf_clear(&b);
+        assert_true(base64_encode(str_from(cases[i][0]), &b));
+        assert_true(str_eq(buf_str(&b), str_from(cases[i][1])));
+    }
+    buf_clear(&b);
+    assert_true(base64_encode(STR("\xff\xef\0\x3e"), &b));
+    assert_string_equal(b.data, "/+8APg==");
+    assert_false(base64_encode(STR("more"), &b));
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_as_text),
+        cmocka_unit_test(base64_pads),
         cmocka_unit_test(str_parts_are_cut_to_what_is_there),
         cmocka_unit_test(numbers_are_exact_or_refused),
         cmocka_unit_test(utf8_is_judged_by_rfc_3629),

@@ -242,7 +242,7 @@ static void test_routes(void **state)
     };
     struct config *c = good(HOST "route \"X.example\" { via = \"hold:\" }\n"
                                  "route \"from a@One.example\" { }\n"
-                                 "route \"from One.example\" { user = u password = p }\n"
+                                 "route \"from One.example\" { via = \"smtp://r.example\" user = u password = p }\n"
                                  "route 'from \"A b\"@two.example' { }\n"
                                  "route \"*\" { via = \"smtp:relay.example:26\" port = 26 }\n");
 
@@ -260,6 +260,8 @@ static void test_routes(void **state)
     assert_int_equal(config_route_titled(c, STR("y.example"))->port, 25);
     config_free(c);
     bad(HOST "route \"from\" { user = u }", "t.conf:2: route \"from\" needs both user and password, or neither");
+    bad(HOST "route \"*\" { user = u password = p }",
+        "t.conf:2: route \"*\" has a password and no server to tell it: set via");
     bad(HOST "route \"from @x\" { }",
         "t.conf:2: \"from @x\" is neither a domain, \"from \" and a domain or an address, nor \"*\"");
 }

@@ -4,8 +4,9 @@
  *   == TITLE             another conversation begins
  *   # ...                comment
  *   open: OFFER, ...     the server greets and offers that, and the client is ready
- *   set: NAME [VALUE]    lmtp, helo, tls may|must, tls-fails, no-convert, recipients N, memory N, give N; whole: the
- *                        script is about what comes in one piece, and is played only so
+ *   set: NAME [VALUE]    lmtp, helo, tls may|must, tls-fails, no-convert, recipients N, memory N, give N, user TEXT,
+ *                        password TEXT, clear-ok; whole: the script is about what comes in one piece, and is played
+ *                        only so
  *   content: TEXT        of the messages that follow; \r \n \0 \\ \xHH stand for what they say
  *   M: FROM TO ... NAME=VALUE ...
  *                        a message: addresses without brackets ("<>" for none), then body=8bit|binary, size=N (of
@@ -95,6 +96,12 @@ static void set(struct script *s, struct str in)
         s->no_convert = true;
     else if (str_eq(name, STR("whole")))
         s->whole_only = true;
+    else if (str_eq(name, STR("user")))
+        s->config.user = unescape(s, value);
+    else if (str_eq(name, STR("password")))
+        s->config.password = unescape(s, value);
+    else if (str_eq(name, STR("clear-ok")))
+        s->config.clear_ok = true;
     else if (str_eq(name, STR("recipients")))
         s->config.recipients = (uint32_t)number(s, value, 1000);
     else if (str_eq(name, STR("memory")))

@@ -156,13 +156,20 @@ static void convert(struct client_trace *t)
 static void close_take(struct client_trace *t)
 {
     static const char *const actions[] = {
-        "done", "", "", "next-host", "no-mail", "refused", "reconnect-helo", "reconnect-plain",
-        "",     "", "", "",          "",        "cut"};
+        [SMTP_DO_GO_ON] = "done",
+        [SMTP_DO_NEXT_HOST] = "next-host",
+        [SMTP_DO_NO_MAIL] = "no-mail",
+        [SMTP_DO_REFUSED] = "refused",
+        [SMTP_DO_RECONNECT_HELO] = "reconnect-helo",
+        [SMTP_DO_RECONNECT_PLAIN] = "reconnect-plain",
+        [SMTP_DO_MISCONFIGURED] = "misconfigured",
+        [SMTP_DO_CLOSE] = "cut",
+    };
     const struct smtp_client_end *end = smtp_client_end(t->client);
     struct buf                    text;
 
     buf_init(&text, 1 << 16);
-    check(actions[end->action][0]);
+    check(actions[end->action] != NULL);
     buf_printf(&text, "CLOSE %s ", actions[end->action]);
     why_append(&end->why, &text);
     line(t, "E: ", buf_str(&text));

@@ -25,6 +25,9 @@ static struct smtp_client_config config_of(uint8_t kind)
                           : SMTP_CLIENT_TLS_NEVER,
         .recipients = kind & 16 ? 2 : 100,
         .memory = kind & 32 ? 2500 : 64 << 10,
+        .user = kind & 64 ? STR("u") : STR_NONE,
+        .password = kind & 64 ? STR("p") : STR_NONE,
+        .clear_ok = kind & 128,
     };
 }
 

@@ -21,7 +21,7 @@ static void test_table_is_whole(void **state)
     (void)state;
     for (unsigned stage = SMTP_STAGE_GREETING; stage < STAGES; stage++)
         for (unsigned code = 200; code < 600; code++)
-            for (unsigned facts = 0; facts < 32; facts++) {
+            for (unsigned facts = 0; facts < 64; facts++) {
                 const struct smtp_outcome *o = smtp_outcome_find((enum smtp_stage)stage, code, SMTP_STATUS_NONE, facts);
 
                 assert_non_null(o);

@@ -167,6 +167,29 @@ static void play(bool lmtp, bool helo, size_t piece, uint32_t recipients)
     smtp_server_free(p.server);
 }
 
+/* Our server takes no AUTH yet, and a password is not said where nobody asked for it. */
+static void test_auth(void **state)
+{
+    const struct smtp_server_config server = {.hostname = STR("mx.test"),
+                                              .limits = {.errors = 10, .commands = 10, .transaction_memory = 1 << 16}};
+    const struct smtp_client_config client = {.hostname = STR("us.test"),
+                                              .recipients = 1,
+                                              .memory = 1 << 16,
+                                              .user = STR("u"),
+                                              .password = STR("p"),
+                                              .clear_ok = true};
+    struct pair p = {.piece = 64, .server = smtp_server_new(&server), .client = smtp_client_new(&client)};
+
+    (void)state;
+    smtp_server_start(p.server, NULL);
+    run(&p);
+    assert_false(p.ready);
+    assert_int_equal(smtp_client_end(p.client)->action, SMTP_DO_MISCONFIGURED);
+    assert_int_equal(smtp_server_facts(p.server).errors, 0);
+    smtp_client_free(p.client);
+    smtp_server_free(p.server);
+}
+
 static void play_in_pieces(bool lmtp, bool helo)
 {
     const size_t pieces[] = {1, 2, 7, 64};
@@ -201,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_dots),
         cmocka_unit_test(test_lmtp),
+        cmocka_unit_test(test_auth),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
