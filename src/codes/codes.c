@@ -117,7 +117,42 @@ bool codes_status_parse(struct str text, struct codes_status *ret_status)
     return true;
 }
 
+const struct codes_pair *codes_pair(struct str a, struct str b)
+{
+    for (size_t i = 0; i < codes_pair_table_len; i++) {
+        const struct codes_pair *p = &codes_pair_table[i];
+
+        if ((str_eq(p->a, a) && str_eq(p->b, b)) || (str_eq(p->a, b) && str_eq(p->b, a)))
+            return p;
+    }
+    return NULL;
+}
+
+static const struct {
+    const char *name, *words;
+} parties[] = {
+    [CODES_PARTY_NONE] = {"none", "Nothing went wrong."},
+    [CODES_PARTY_UNKNOWN] = {"unknown", "The number does not say; read the text beside it."},
+    [CODES_PARTY_ADDRESS] = {"address", "The recipient's address: it is wrong, gone or moved."},
+    [CODES_PARTY_DOMAIN] = {"domain", "The recipient's domain, or what the DNS says of it."},
+    [CODES_PARTY_MAILBOX] = {"mailbox", "The recipient's mailbox: its owner or its administrator has to act."},
+    [CODES_PARTY_RECEIVER] = {"receiver", "The receiving server: its administrator has to act."},
+    [CODES_PARTY_SENDER] = {"sender", "The sender: the address, the account or the settings of the mail program."},
+    [CODES_PARTY_ORIGIN] = {"origin",
+                            "The sending server, or the settings of its domain: its administrator has to act."},
+    [CODES_PARTY_MESSAGE] = {"message", "The message itself: its size, its form or what is in it."},
+    [CODES_PARTY_POLICY] = {"policy", "The rules of the receiving side, about this sender or this message."},
+    [CODES_PARTY_NETWORK] = {"network", "The way between the two servers: network, firewall or DNS."},
+};
+
+const char *codes_party_name(enum codes_party party) { return parties[party].name; }
+const char *codes_party_words(enum codes_party party) { return parties[party].words; }
+
 size_t                       codes_basic_count(void) { return codes_basic_table_len; }
 const struct codes_basic    *codes_basic_at(size_t index) { return &codes_basic_table[index]; }
 size_t                       codes_enhanced_count(void) { return codes_enhanced_table_len; }
 const struct codes_enhanced *codes_enhanced_at(size_t index) { return &codes_enhanced_table[index]; }
+size_t                       codes_topic_count(void) { return codes_topic_table_len; }
+const struct codes_topic    *codes_topic_at(size_t index) { return &codes_topic_table[index]; }
+size_t                       codes_pair_count(void) { return codes_pair_table_len; }
+const struct codes_pair     *codes_pair_at(size_t index) { return &codes_pair_table[index]; }
