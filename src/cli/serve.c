@@ -9,7 +9,11 @@ static int run_role(struct cli *cli, const char *name)
     static const struct {
         enum role              role;
         const struct role_ops *ops;
-    } roles[] = {{ROLE_FRONT, &front_ops}, {ROLE_KEEPER, &keeper_ops}, {ROLE_BACK, &back_ops}};
+    } roles[] = {{ROLE_FRONT, &front_ops},
+                 {ROLE_KEEPER, &keeper_ops},
+                 {ROLE_BACK, &back_ops},
+                 {ROLE_RESOLVER, &resolver_ops},
+                 {ROLE_CARRIER, &carrier_ops}};
     uint64_t index = 0, lane = 0;
 
     if (!str_to_u64(str_from(cli_value(cli, "index")), UINT16_MAX, &index) ||

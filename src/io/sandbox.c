@@ -65,10 +65,14 @@ bool sandbox_drop_capabilities(struct err *err) { return keep_capabilities(0, er
 #define FS_IOCTL_DEV (1ull << 15) /* 5 */
 #define NET_BIND_TCP (1ull << 0)  /* 4 */
 #define NET_CONNECT_TCP (1ull << 1)
+#define RULE_NET_PORT 2
 #define SCOPE_ABSTRACT_UNIX_SOCKET (1ull << 0) /* 6 */
 #define SCOPE_SIGNAL (1ull << 1)
 struct ruleset {
     uint64_t handled_access_fs, handled_access_net, scoped; /* an older kernel takes it while the rest is zero */
+};
+struct net_port {
+    uint64_t allowed_access, port;
 };
 
 /* All that a file, and not a directory, can be opened for. */
@@ -126,16 +130,29 @@ static bool allow(int ruleset, uint64_t handled, const struct sandbox_path *p, s
     return ok;
 }
 
-static bool limit_paths(unsigned version, const struct sandbox_path *paths, size_t count, struct err *err)
+static bool allow_port(int ruleset, uint16_t port, struct err *err)
 {
-    const struct ruleset all = all_of(version);
-    int                  ruleset = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
-    bool                 ok = true;
+    const struct net_port rule = {.allowed_access = NET_CONNECT_TCP, .port = port};
 
+    return syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0) == 0 ||
+           err_set_os(err, errno, "confining to port %u", port);
+}
+
+static bool limit_files_and_ports(unsigned version, const struct sandbox_needs *needs, struct err *err)
+{
+    struct ruleset all = all_of(version);
+    int            ruleset;
+    bool           ok = true;
+
+    if (needs->any_port)
+        all.handled_access_net &= ~NET_CONNECT_TCP;
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
     if (ruleset < 0)
         return err_set_os(err, errno, "confining by Landlock");
-    for (size_t i = 0; ok && i < count; i++)
-        ok = allow(ruleset, all.handled_access_fs, &paths[i], err);
+    for (size_t i = 0; ok && i < needs->path_count; i++)
+        ok = allow(ruleset, all.handled_access_fs, &needs->paths[i], err);
+    for (size_t i = 0; ok && all.handled_access_net & NET_CONNECT_TCP && i < needs->port_count; i++)
+        ok = allow_port(ruleset, needs->ports[i], err);
 #ifdef TACIT_SANITIZED
     ok = ok && allow(ruleset, all.handled_access_fs, &(struct sandbox_path){"/proc", SANDBOX_READ | SANDBOX_MAKE}, err);
 #endif
@@ -154,21 +171,21 @@ struct sandbox_kernel sandbox_kernel(void)
     return (struct sandbox_kernel){sandbox_has_seccomp(), version > 0 ? (unsigned)version : 0};
 }
 
-static bool moves_files(const struct sandbox_path *paths, size_t count)
+static bool moves_files(const struct sandbox_needs *needs)
 {
-    for (size_t i = 0; i < count; i++)
-        if (paths[i].access & SANDBOX_DIRS)
+    for (size_t i = 0; i < needs->path_count; i++)
+        if (needs->paths[i].access & SANDBOX_DIRS)
             return true;
     return false;
 }
 
-bool sandbox_confine(enum sandbox_profile profile, const struct sandbox_path *paths, size_t count, struct err *err)
+bool sandbox_confine(const struct sandbox_needs *needs, struct err *err)
 {
     const struct sandbox_kernel kernel = sandbox_kernel();
-    const bool                  landlock = kernel.landlock >= (moves_files(paths, count) ? SANDBOX_LANDLOCK_MOVES : 1);
+    const bool                  landlock = kernel.landlock >= (moves_files(needs) ? SANDBOX_LANDLOCK_MOVES : 1);
 
-    return (!landlock || limit_paths(kernel.landlock, paths, count, err)) &&
-           (!kernel.has_seccomp || sandbox_limit_calls(profile, err));
+    return (!landlock || limit_files_and_ports(kernel.landlock, needs, err)) &&
+           (!kernel.has_seccomp || sandbox_limit_calls(needs->profile, err));
 }
 
 bool sandbox_confine_master(struct err *err)

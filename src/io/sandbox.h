@@ -2,7 +2,7 @@
  *
  * Three walls, each of which holds without the others: no privileges (no capability, none to gain by execve, no core
  * file, no look into the process by others of its user); Landlock (Linux 5.13), which leaves it the files it names here
- * and no network of its own; seccomp, which leaves it the system calls of its profile (sandbox.def).
+ * and of TCP the ports it names; seccomp, which leaves it the system calls of its profile (sandbox.def).
  *
  * All of it is inherited by threads that are started later, and cannot be taken back. Everything here must therefore
  * run while the process has one thread. */
@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* What this kernel can do; the same for all processes. */
 struct sandbox_kernel {
@@ -42,11 +43,27 @@ struct sandbox_path {
 };
 
 /* One bit each: rows of sandbox.def name several. */
-enum sandbox_profile { SANDBOX_FRONT = 1, SANDBOX_KEEPER = 2, SANDBOX_BACK = 4 };
+enum sandbox_profile {
+    SANDBOX_FRONT = 1,
+    SANDBOX_KEEPER = 2,
+    SANDBOX_BACK = 4,
+    SANDBOX_RESOLVER = 8,
+    SANDBOX_CARRIER = 16,
+};
+
+struct sandbox_needs {
+    enum sandbox_profile       profile;
+    const struct sandbox_path *paths;
+    size_t                     path_count;
+    const uint16_t            *ports; /* of TCP, that it may connect to; it may bind none */
+    size_t                     port_count;
+    bool                       any_port;
+};
 
 /* Landlock and seccomp, as far as the kernel has them; false where it has them and refuses. sandbox_harden comes first.
- * From the first forbidden system call on the process does not exist any more (SIGSYS); a forbidden path is EACCES. */
-bool sandbox_confine(enum sandbox_profile profile, const struct sandbox_path *paths, size_t count, struct err *err);
+ * From the first forbidden system call on the process does not exist any more (SIGSYS); a forbidden path or port is
+ * EACCES. */
+bool sandbox_confine(const struct sandbox_needs *needs, struct err *err);
 
 /* For master, which must still bind, execute and change users: as root only the capabilities for that, and none of the
  * system calls that change or inspect the machine. Its children inherit that. */

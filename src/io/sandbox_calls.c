@@ -26,7 +26,10 @@ enum {
     FRONT = SANDBOX_FRONT,
     KEEPER = SANDBOX_KEEPER,
     BACK = SANDBOX_BACK,
-    ALL = FRONT | KEEPER | BACK,
+    RESOLVER = SANDBOX_RESOLVER,
+    CARRIER = SANDBOX_CARRIER,
+    STORES = FRONT | KEEPER | BACK, /* those who write files */
+    ALL = STORES | RESOLVER | CARRIER,
 };
 /* Numbers that no architecture has used when the table was made; the x32 interface begins behind them. */
 enum { NEWER_FIRST = 452, NEWER_LAST = 511 };

@@ -3,6 +3,8 @@
  *   front   its own lane
  *   keeper  its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
  *   back    the spool, and the roots of the mailboxes
+ *   resolver  what tells it whom to ask and whom to believe, to read; TCP to name servers' ports
+ *   carrier   nothing: contents come as descriptors from back; TCP to any port, and Unix sockets, which need no right
  *
  * Landlock grants trees and cannot take a part out again. `data` itself is therefore given to nobody (unless mailboxes
  * or a file: directory lie right in it), and the keeper cannot open a database that was put in place of its own: it
@@ -10,6 +12,7 @@
 #include "server/confine.h"
 #include "server/role.h"
 
+#include "io/net.h"
 #include "io/sandbox.h"
 
 #include <errno.h>
@@ -17,7 +20,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { ARENA_CHUNK = 4096, ARENA_MAX = 64 << 20, PATHS_OF_DIRECTORY = 3 };
+enum {
+    ARENA_CHUNK = 4096,
+    ARENA_MAX = 64 << 20,
+    PATHS_OF_DIRECTORY = 3,
+    PATHS_OF_OTHERS = 8,
+    PORTS_MAX = 2,
+    DNS_PORT = 53
+};
 
 struct paths {
     struct sandbox_path *items;
@@ -48,6 +58,26 @@ static void add_directory(struct paths *p, const struct config *config, const ch
         add(p, arena_printf(&p->arena, "%.*s", (int)(slash ? slash : 1), path.data), SANDBOX_READ);
 }
 
+/* What the library that asks the DNS reads. */
+static void add_resolver(struct paths *p)
+{
+    static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/usr/share/dns/root.key"};
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        add(p, str_from(files[i]), SANDBOX_READ);
+}
+
+static size_t name_server_ports(const struct config *config, uint16_t ports[PORTS_MAX])
+{
+    struct io_address address[2];
+    size_t            count = 0;
+
+    ports[0] = DNS_PORT;
+    if (io_address_parse(str_from(config->dns.server), address, 2, &count, NULL) && count == 1)
+        ports[1] = (uint16_t)io_address_port(&address[0]);
+    return count == 1 ? 2 : 1;
+}
+
 static void collect(struct paths *p, const struct config *config, enum role role, unsigned lane)
 {
     const unsigned files = SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE;
@@ -56,10 +86,12 @@ static void collect(struct paths *p, const struct config *config, enum role role
         add(p, role_lane_dir(config, lane, &p->arena), files);
     else if (role == ROLE_BACK)
         add(p, arena_printf(&p->arena, "%s/spool", config->data), files);
-    for (size_t i = 0; role != ROLE_FRONT && i < config->domain_count; i++)
+    else if (role == ROLE_RESOLVER)
+        add_resolver(p);
+    for (size_t i = 0; i < config->domain_count; i++)
         if (role == ROLE_KEEPER)
             add_directory(p, config, config->domains[i].directory);
-        else
+        else if (role == ROLE_BACK)
             add(p, role_mail_root(config, &config->domains[i], &p->arena), files | SANDBOX_DIRS);
 }
 
@@ -74,17 +106,28 @@ bool confine_user(const struct config *config, enum role role, struct err *err)
 
 bool confine_role(const struct config *config, enum role role, unsigned lane, struct err *err)
 {
-    static const enum sandbox_profile profiles[] = {
-        [ROLE_FRONT] = SANDBOX_FRONT, [ROLE_KEEPER] = SANDBOX_KEEPER, [ROLE_BACK] = SANDBOX_BACK};
-    struct paths p = {.items = calloc(config->domain_count * PATHS_OF_DIRECTORY + 1, sizeof *p.items)};
-    bool         ok;
+    static const enum sandbox_profile profiles[] = {[ROLE_FRONT] = SANDBOX_FRONT,
+                                                    [ROLE_KEEPER] = SANDBOX_KEEPER,
+                                                    [ROLE_BACK] = SANDBOX_BACK,
+                                                    [ROLE_RESOLVER] = SANDBOX_RESOLVER,
+                                                    [ROLE_CARRIER] = SANDBOX_CARRIER};
+    struct paths p = {.items = calloc(config->domain_count * PATHS_OF_DIRECTORY + PATHS_OF_OTHERS, sizeof *p.items)};
+    struct sandbox_needs needs = {.profile = profiles[role], .any_port = role == ROLE_CARRIER};
+    uint16_t             ports[PORTS_MAX];
+    bool                 ok;
 
     if (!p.items)
         return err_set_os(err, ENOMEM, "confinement");
     arena_init(&p.arena, ARENA_CHUNK, ARENA_MAX);
     tzset(); /* the C library reads the time zone when it is first asked for a date */
     collect(&p, config, role, lane);
-    ok = sandbox_confine(profiles[role], p.items, p.count, err);
+    needs.paths = p.items;
+    needs.path_count = p.count;
+    if (role == ROLE_RESOLVER) {
+        needs.ports = ports;
+        needs.port_count = name_server_ports(config, ports);
+    }
+    ok = sandbox_confine(&needs, err);
     arena_done(&p.arena);
     free(p.items);
     return ok;
@@ -93,7 +136,7 @@ bool confine_role(const struct config *config, enum role role, unsigned lane, st
 bool confine_describe(const struct users *users, char ret_text[CONFINE_TEXT])
 {
     const struct sandbox_kernel kernel = sandbox_kernel();
-    char                        landlock[160], who[80] = "one user for all";
+    char                        landlock[160], who[96] = "one user for all";
 
     if (kernel.landlock >= SANDBOX_LANDLOCK_MOVES)
         snprintf(landlock, sizeof landlock, "Landlock %u", kernel.landlock);
@@ -101,9 +144,9 @@ bool confine_describe(const struct users *users, char ret_text[CONFINE_TEXT])
         snprintf(landlock, sizeof landlock, "%s Landlock (%s)", kernel.landlock ? "for back no" : "no",
                  kernel.landlock ? "needs Linux 5.19" : "needs Linux 5.13, and \"landlock\" in its setting lsm=");
     if (users->separate)
-        snprintf(who, sizeof who, "users %u, %u, %u", users->of[ROLE_FRONT].uid, users->of[ROLE_KEEPER].uid,
-                 users->of[ROLE_BACK].uid);
-    snprintf(ret_text, CONFINE_TEXT, "front, keeper and back are confined: %s, no privileges, %s, %s", who,
+        snprintf(who, sizeof who, "users %u, %u, %u, %u, %u", users->of[ROLE_FRONT].uid, users->of[ROLE_KEEPER].uid,
+                 users->of[ROLE_BACK].uid, users->of[ROLE_RESOLVER].uid, users->of[ROLE_CARRIER].uid);
+    snprintf(ret_text, CONFINE_TEXT, "all processes but master are confined: %s, no privileges, %s, %s", who,
              kernel.has_seccomp ? "seccomp" : "no seccomp (the kernel has none)", landlock);
     return kernel.has_seccomp && kernel.landlock >= SANDBOX_LANDLOCK_MOVES;
 }

@@ -42,7 +42,7 @@ bool control_get(struct str message, struct control *ret_control)
         break;
     case CONTROL_PEER:
         enumerator = get_u8(&r);
-        if (enumerator > ROLE_BACK)
+        if (enumerator > ROLE_LAST)
             return false;
         c.role = (enum role)enumerator;
         c.number = (unsigned)get_var_max(&r, NUMBER_MAX);

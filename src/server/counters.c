@@ -26,7 +26,7 @@ static struct counter_slot *self;
 
 const char *role_name(enum role role)
 {
-    static const char *const names[] = {"master", "front", "keeper", "back"};
+    static const char *const names[ROLE_COUNT] = {"master", "front", "keeper", "back", "resolver", "carrier"};
 
     return (unsigned)role < sizeof names / sizeof *names ? names[role] : "unknown";
 }
@@ -103,9 +103,18 @@ void counters_reset_gauges(struct counter_slot *slot)
 
 struct counter_slot *counters_slot(struct counters *all, enum role role, unsigned lane)
 {
-    unsigned place = role == ROLE_MASTER ? 0 : role == ROLE_KEEPER ? 1 : 2 + lane;
+    static const struct {
+        unsigned first, count;
+    } places[ROLE_COUNT] = {
+        [ROLE_MASTER] = {0, 1},
+        [ROLE_KEEPER] = {1, 1},
+        [ROLE_RESOLVER] = {2, 1},
+        [ROLE_CARRIER] = {3, CARRIERS_MAX},
+        [ROLE_BACK] = {3 + CARRIERS_MAX, 1},
+        [ROLE_FRONT] = {3 + CARRIERS_MAX, COUNTER_SLOTS - 3 - CARRIERS_MAX}, /* lane 0 is back's */
+    };
 
-    return place < COUNTER_SLOTS ? &all->slots[place] : NULL;
+    return lane < places[role].count ? &all->slots[places[role].first + lane] : NULL;
 }
 
 uint64_t counters_sum(const struct counters *all, enum counter c)

@@ -18,8 +18,15 @@ enum counter {
     COUNTER_COUNT
 };
 /* Replies sent by code are counted beside them: refused by reply. */
-enum { COUNTER_CODES = 400 /* 200..599 */, COUNTER_SLOTS = 136 /* master, keeper, back, 133 fronts */ };
-enum role { ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK };
+enum {
+    COUNTER_CODES = 400 /* 200..599 */,
+    COUNTER_SLOTS = 141 /* master, keeper, resolver, 4 carriers, back, 133 fronts */
+};
+enum role { ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK, ROLE_RESOLVER, ROLE_CARRIER };
+#define ROLE_FIRST ROLE_FRONT /* of those that master starts */
+#define ROLE_LAST ROLE_CARRIER
+enum { ROLE_COUNT = ROLE_LAST + 1 };
+enum { CARRIERS_MAX = 4 }; /* at once: one that works, the others end; their lanes are 0 to 3 */
 const char *role_name(enum role role);
 
 struct counter_slot {
@@ -48,7 +55,7 @@ void count(enum counter c, int64_t by);
 void count_set(enum counter c, uint64_t value);
 void count_reply(unsigned code);
 
-/* The slot of a process: a front's follows from the lane it writes. NULL: the lane is too high. */
+/* The slot of a process: a front's follows from the lane it writes, a carrier's from its number. NULL: too high. */
 struct counter_slot *counters_slot(struct counters *all, enum role role, unsigned lane);
 void                 counters_reset_gauges(struct counter_slot *slot); /* when its process has ended */
 

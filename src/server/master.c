@@ -1,8 +1,11 @@
 /* master.c: the whole from start to stop.
  *
  * Everything that can be wrong is found out before the first process starts: the text, the directory, the lock, the
- * ports. Then keeper, back and fronts are started; until all of them have been ready once, a failure that will not go
- * away by itself ends the whole with one line. Afterwards nothing ends master but a signal. */
+ * ports. Then the others are started; until all of them have been ready once, a failure that will not go away by itself
+ * ends the whole with one line. Afterwards nothing ends master but a signal.
+ *
+ * At a stop those who meet the network end first, fronts and carrier at the same time, so that both have the whole
+ * grace time; back records what they still say; then those whom all of them ask. */
 #include "server/master.h"
 #include "server/confine.h"
 #include "server/log.h"
@@ -126,15 +129,16 @@ static void stop_advance(struct master *m)
     uint64_t left = m->stop_deadline_ms > now ? m->stop_deadline_ms - now : 0;
     uint64_t grace = left > KILL_AFTER_MS ? left - KILL_AFTER_MS : left > BACK_SHARE_MS ? BACK_SHARE_MS : left;
 
-    if (m->stop == STOP_FRONTS && !has(m, ROLE_FRONT)) {
+    if (m->stop == STOP_OUTSIDE && !has(m, ROLE_FRONT) && !has(m, ROLE_CARRIER)) {
         m->stop = STOP_BACK;
         master_drain_all(m, ROLE_BACK, 0, grace);
     }
     if (m->stop == STOP_BACK && !has(m, ROLE_BACK)) {
-        m->stop = STOP_KEEPER;
+        m->stop = STOP_SERVANTS;
         master_drain_all(m, ROLE_KEEPER, 0, grace);
+        master_drain_all(m, ROLE_RESOLVER, 0, grace);
     }
-    if (m->stop == STOP_KEEPER && !has(m, ROLE_KEEPER))
+    if (m->stop == STOP_SERVANTS && !has(m, ROLE_KEEPER) && !has(m, ROLE_RESOLVER))
         io_loop_stop(m->loop);
 }
 
@@ -144,7 +148,7 @@ static void stop_overdue(void *arg)
     struct master *m = arg;
 
     if (m->stop == STOP_NONE) {
-        reload_abort(m, "the new keeper does not become ready");
+        reload_abort(m, "the new keeper or resolver does not become ready");
         return;
     }
     LIST_EACH (link, &m->processes)
@@ -164,12 +168,13 @@ static void stop(int signal, void *arg)
                (unsigned long long)m->config->grace / 1000);
     io_service_stopping();
     reload_abort(m, "the server stops");
-    m->stop = STOP_FRONTS;
+    m->stop = STOP_OUTSIDE;
     m->stop_deadline_ms = io_loop_now_ms(m->loop) + m->config->grace + KILL_AFTER_MS;
     io_timer_start(m->reload_timer, m->config->grace + KILL_AFTER_MS, 0);
     LIST_EACH (link, &m->processes)
         LIST_ITEM(link, struct process, link)->again = false;
     master_drain_all(m, ROLE_FRONT, 0, m->config->grace);
+    master_drain_all(m, ROLE_CARRIER, 0, m->config->grace);
     stop_advance(m);
 }
 
@@ -181,14 +186,14 @@ static void start_failed(struct master *m, const char *text)
     fprintf(stderr, "tacit: %s\n", text);
     m->start_failed = true;
     m->exit_status = EXIT_FAILURE;
-    m->stop = STOP_FRONTS;
+    m->stop = STOP_OUTSIDE;
     LIST_EACH (link, &m->processes) {
         struct process *p = LIST_ITEM(link, struct process, link);
 
         p->again = false;
         process_kill(p);
     }
-    for (enum role role = ROLE_FRONT; role <= ROLE_BACK; role++)
+    for (enum role role = ROLE_FIRST; role <= ROLE_LAST; role++)
         master_drain_all(m, role, 0, 0);
 }
 
@@ -207,7 +212,8 @@ void master_process_ended(struct process *p)
     if (m->stop != STOP_NONE)
         return;
     if (p->unwired) {
-        reload_abort(m, p->failed ? p->failure.text : "the new keeper ended before it was ready");
+        snprintf(text, sizeof text, "the new %s ended before it was ready", role_name(p->role));
+        reload_abort(m, p->failed ? p->failure.text : text);
         return;
     }
     /* The new fronts of a reload take this one's place already. */
@@ -228,7 +234,7 @@ void master_process_ended(struct process *p)
 void master_process_ready(struct process *p)
 {
     if (p->unwired)
-        reload_commit(p);
+        reload_tried(p->master);
     master_advance(p->master);
 }
 
@@ -326,13 +332,16 @@ static bool set_up_loop(struct master *m, struct err *err)
 
 static bool start_processes(struct master *m, struct err *err)
 {
-    struct process *keeper = process_new(m, ROLE_KEEPER, 0, 0), *back = process_new(m, ROLE_BACK, LANE_BACK, 0);
+    static const enum role singles[] = {ROLE_KEEPER, ROLE_RESOLVER, ROLE_BACK};
 
-    if (!keeper || !back)
-        return err_set_os(err, ENOMEM, "processes");
-    process_start(keeper);
-    process_start(back);
-    return reload_add_fronts(m) ? true : err_set_os(err, ENOMEM, "processes");
+    for (size_t i = 0; i < sizeof singles / sizeof *singles; i++) {
+        struct process *p = process_new(m, singles[i], singles[i] == ROLE_BACK ? LANE_BACK : 0, 0);
+
+        if (!p)
+            return err_set_os(err, ENOMEM, "processes");
+        process_start(p);
+    }
+    return (reload_add_carrier(m) && reload_add_fronts(m)) || err_set_os(err, ENOMEM, "processes");
 }
 
 static bool set_up(struct master *m, struct err *err)

@@ -27,9 +27,9 @@ enum {
     CRASH_WINDOW_MS = 10000, /* CRASH_ENDS ends in it are a crash loop */
     CRASH_ENDS = 6,
     PAUSE_MAX_S = 30,
-    START_ENDS_MAX = 8,       /* of one process before the server was ready once: the start has failed */
-    RELOAD_KEEPER_MS = 30000, /* a new keeper that is not ready by then is given up, and the reload with it */
-    LOG_FILES = 4,            /* tacit.log, tacit.log.1 … .3 */
+    START_ENDS_MAX = 8,      /* of one process before the server was ready once: the start has failed */
+    RELOAD_TRIAL_MS = 30000, /* a new keeper or resolver that is not ready by then is given up, and the reload too */
+    LOG_FILES = 4,           /* tacit.log, tacit.log.1 … .3 */
     LOG_CHECK_MS = 1000,
     FRONTS_MAX = 64,
 };
@@ -43,12 +43,12 @@ struct process {
     struct list        link;
     enum role          role;
     unsigned           index;
-    unsigned           lane;       /* 0 for keeper and back */
+    unsigned           lane;       /* of a front, the one it writes; of a carrier its number; else 0 */
     unsigned           ordinal;    /* of a front: which socket of each listener is its */
     unsigned           generation; /* of the configuration it was started with */
     enum process_state state;
     bool               again;   /* starts again when it has ended */
-    bool               unwired; /* a keeper on trial during a reload: no peers, no questions yet */
+    bool               unwired; /* on trial during a reload: no peers, no questions yet */
     pid_t              pid;     /* 0: none runs */
     bool               waited_for;
     int                status; /* of waitpid */
@@ -73,13 +73,13 @@ struct listener {
     unsigned          fd_count;
 };
 
-enum reload_stage { RELOAD_NONE, RELOAD_KEEPER, RELOAD_BACK, RELOAD_FRONTS };
-enum stop_stage { STOP_NONE, STOP_FRONTS, STOP_BACK, STOP_KEEPER };
+enum reload_stage { RELOAD_NONE, RELOAD_TRIAL, RELOAD_BACK, RELOAD_FRONTS };
+enum stop_stage { STOP_NONE, STOP_OUTSIDE, STOP_BACK, STOP_SERVANTS };
 
 struct master {
     struct io_loop   *loop;
     const char       *config_path;
-    struct config    *config, *next_config; /* next: during RELOAD_KEEPER */
+    struct config    *config, *next_config; /* next: during RELOAD_TRIAL */
     int               config_fd, next_config_fd;
     unsigned          generation, front_count;
     struct users      users;
@@ -119,10 +119,11 @@ void     master_announce(struct master *m, const char *what);
 
 /* ---- master_reload.c ---- */
 void reload_begin(struct master *m);
-void reload_commit(struct process *trial); /* the new keeper is ready */
+void reload_tried(struct master *m); /* one on trial is ready: when all are, the new configuration holds */
 void reload_abort(struct master *m, const char *why);
 void reload_advance(struct master *m);
-bool reload_add_fronts(struct master *m); /* those that the configuration wants and that are missing */
+bool reload_add_fronts(struct master *m);  /* those that the configuration wants and that are missing */
+bool reload_add_carrier(struct master *m); /* beside those that drain */
 
 /* ---- master_listen.c ---- */
 /* Binds what `config` wants and is not there yet, and marks what it keeps; on failure nothing has changed. */

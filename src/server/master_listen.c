@@ -225,6 +225,8 @@ static bool is_for(const struct listener *l, const struct process *p)
     case ROLE_BACK:
         return l->number == LISTENER_CONTROL;
     case ROLE_KEEPER:
+    case ROLE_RESOLVER:
+    case ROLE_CARRIER:
     case ROLE_MASTER:
         break;
     }
@@ -234,7 +236,7 @@ static bool is_for(const struct listener *l, const struct process *p)
 void listeners_hand_out(struct process *p)
 {
     /* Until a reload is committed the old set holds. */
-    bool old_set = p->master->reload == RELOAD_KEEPER;
+    bool old_set = p->master->reload == RELOAD_TRIAL;
 
     LIST_EACH (link, &p->master->listeners) {
         const struct listener *l = LIST_ITEM(link, struct listener, link);

@@ -36,7 +36,7 @@ struct process *process_new(struct master *m, enum role role, unsigned lane, uns
     p->master = m;
     p->role = role;
     p->lane = lane;
-    p->index = role == ROLE_FRONT ? lane - LANE_FRONT_FIRST : 0;
+    p->index = role == ROLE_FRONT ? lane - LANE_FRONT_FIRST : lane;
     p->ordinal = ordinal;
     p->generation = m->generation;
     p->again = true;
@@ -333,13 +333,26 @@ static void wire(struct process *a, struct process *b)
     close(fds[1]);
 }
 
-/* A front that drains still asks and still tells back what it stored; a keeper or back that drains is being replaced.
- */
+static bool talk(enum role a, enum role b)
+{
+    static const unsigned peers[ROLE_COUNT] = {
+        [ROLE_FRONT] = 1u << ROLE_KEEPER | 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
+        [ROLE_KEEPER] = 1u << ROLE_FRONT | 1u << ROLE_BACK,
+        [ROLE_BACK] = 1u << ROLE_FRONT | 1u << ROLE_KEEPER | 1u << ROLE_CARRIER,
+        [ROLE_RESOLVER] = 1u << ROLE_FRONT | 1u << ROLE_CARRIER,
+        [ROLE_CARRIER] = 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
+    };
+
+    return peers[a] >> b & 1;
+}
+
+/* A front that drains still asks and still tells back what it stored, and a carrier what became of what it had; the
+ * others that drain are being replaced. */
 static bool takes_peers(const struct process *p)
 {
     return p->ipc && !p->waited_for && !p->unwired &&
            (p->state == PROCESS_STARTING || p->state == PROCESS_RUNNING ||
-            (p->state == PROCESS_DRAINING && p->role == ROLE_FRONT));
+            (p->state == PROCESS_DRAINING && (p->role == ROLE_FRONT || p->role == ROLE_CARRIER)));
 }
 
 void process_wire(struct process *p)
@@ -349,7 +362,7 @@ void process_wire(struct process *p)
     LIST_EACH (link, &p->master->processes) {
         struct process *other = LIST_ITEM(link, struct process, link);
 
-        if (other->role != p->role && takes_peers(other))
+        if (talk(p->role, other->role) && takes_peers(other))
             wire(p, other);
     }
 }

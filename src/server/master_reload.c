@@ -1,9 +1,11 @@
 /* master_reload.c: from one configuration to the next without losing a connection or a question.
  *
  *   validate text, bind new listeners     fails: the old configuration stays as if nothing had happened
- *   start a new keeper, without peers     fails: the same
+ *   start a new keeper and a new resolver, without peers
+ *                                         fails: the same
  *   commit: the new configuration holds from here on, also for what is restarted after a crash
- *   wire the new keeper to all, drain the old one
+ *   wire both to all, drain the old ones
+ *   start a new carrier, drain the old one (which ends what it has begun, and tells the old back and the new)
  *   drain back, start it again            (lane 0 has one writer, so the old one ends first; mail waits in the lanes)
  *   start new fronts on unused lanes      (they share the sockets with the old ones)
  *   all are ready: drain the old fronts, close listeners that are not wanted any more
@@ -29,7 +31,7 @@ static void drop_next(struct master *m)
 
 void reload_abort(struct master *m, const char *why)
 {
-    if (m->reload != RELOAD_KEEPER)
+    if (m->reload != RELOAD_TRIAL)
         return;
     io_timer_stop(m->reload_timer);
     for (struct list *link = m->processes.next, *next; link != &m->processes; link = next) {
@@ -38,6 +40,7 @@ void reload_abort(struct master *m, const char *why)
         next = link->next;
         if (!p->unwired)
             continue;
+        p->unwired = false; /* its end means nothing any more */
         process_kill(p);
         process_drain(p, 0, KILL_AFTER_MS);
     }
@@ -57,7 +60,9 @@ static bool can_follow(const struct config *old, const struct config *new, struc
         what = "data";
     else if (!str_eq(str_from(old->users.front), str_from(new->users.front)) ||
              !str_eq(str_from(old->users.keeper), str_from(new->users.keeper)) ||
-             !str_eq(str_from(old->users.back), str_from(new->users.back)))
+             !str_eq(str_from(old->users.back), str_from(new->users.back)) ||
+             !str_eq(str_from(old->users.resolver), str_from(new->users.resolver)) ||
+             !str_eq(str_from(old->users.carrier), str_from(new->users.carrier)))
         what = "users";
     return what ? err_set(err, ERR_CONFIG, "%s: \"%s\" cannot change while tacit runs; restart it", new->file, what)
                 : true;
@@ -73,10 +78,21 @@ static bool prepare(struct master *m, struct err *err)
            listeners_plan(m, m->next_config, master_front_count(m->next_config), err);
 }
 
+static bool start_trial(struct master *m, enum role role)
+{
+    struct process *p = process_new(m, role, 0, 0);
+
+    if (!p)
+        return false;
+    p->unwired = true;
+    p->again = false;
+    process_start(p);
+    return true;
+}
+
 void reload_begin(struct master *m)
 {
-    struct err      err;
-    struct process *trial;
+    struct err err;
 
     if (m->stop != STOP_NONE)
         return;
@@ -94,22 +110,77 @@ void reload_begin(struct master *m)
     }
     for (size_t i = 0; i < m->next_config->warnings.count; i++)
         log_notice(LOG_LEVEL_WARNING, "%s", m->next_config->warnings.items[i]);
-    m->reload = RELOAD_KEEPER;
-    io_timer_start(m->reload_timer, RELOAD_KEEPER_MS, 0);
-    trial = process_new(m, ROLE_KEEPER, 0, 0);
-    if (!trial) {
+    m->reload = RELOAD_TRIAL;
+    io_timer_start(m->reload_timer, RELOAD_TRIAL_MS, 0);
+    if (!start_trial(m, ROLE_KEEPER) || !start_trial(m, ROLE_RESOLVER))
         reload_abort(m, "no memory");
-        return;
-    }
-    trial->unwired = true;
-    trial->again = false;
-    process_start(trial);
 }
 
-void reload_commit(struct process *trial)
+/* Those on trial take their predecessors' place. */
+static void instate(struct master *m)
 {
-    struct master *m = trial->master;
+    LIST_EACH (link, &m->processes) {
+        struct process *p = LIST_ITEM(link, struct process, link);
 
+        if (p->role == ROLE_KEEPER || p->role == ROLE_RESOLVER)
+            p->again = p->unwired;
+    }
+    master_drain_all(m, ROLE_KEEPER, m->generation, m->config->grace);
+    master_drain_all(m, ROLE_RESOLVER, m->generation, m->config->grace);
+    LIST_EACH (link, &m->processes) {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->unwired) {
+            p->unwired = false;
+            process_wire(p);
+        }
+    }
+}
+
+bool reload_add_carrier(struct master *m)
+{
+    bool            used[CARRIERS_MAX] = {false};
+    unsigned        number = 0;
+    struct process *p;
+
+    LIST_EACH (link, &m->processes)
+        if (LIST_ITEM(link, struct process, link)->role == ROLE_CARRIER)
+            used[LIST_ITEM(link, struct process, link)->lane] = true;
+    while (number < CARRIERS_MAX && used[number])
+        number++;
+    p = number < CARRIERS_MAX ? process_new(m, ROLE_CARRIER, number, 0) : NULL;
+    if (!p)
+        return false;
+    process_start(p);
+    return true;
+}
+
+/* Those that drain have the former configuration, or one before it. */
+static struct process *current_of(struct master *m, enum role role)
+{
+    LIST_EACH (link, &m->processes) {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->role == role && p->generation == m->generation && p->state != PROCESS_DRAINING && p->again)
+            return p;
+    }
+    return NULL;
+}
+
+static bool runs(const struct process *p) { return p && p->state == PROCESS_RUNNING; }
+
+static void kill_drained(struct master *m, enum role role)
+{
+    LIST_EACH (link, &m->processes) {
+        struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->role == role && p->state == PROCESS_DRAINING)
+            process_kill(p);
+    }
+}
+
+static void commit(struct master *m)
+{
     io_timer_stop(m->reload_timer);
     config_free(m->config);
     close(m->config_fd);
@@ -123,17 +194,23 @@ void reload_commit(struct process *trial)
     log_init((enum log_form)m->config->log, (enum log_level)m->config->log_level, "master", m->log_fd);
     listeners_commit(m);
     m->reload = RELOAD_BACK;
-    trial->unwired = false;
-    trial->again = true;
-    LIST_EACH (link, &m->processes) {
-        struct process *p = LIST_ITEM(link, struct process, link);
-
-        if (p->role == ROLE_KEEPER && p != trial)
-            p->again = false;
-    }
-    master_drain_all(m, ROLE_KEEPER, m->generation, m->config->grace);
-    process_wire(trial);
+    instate(m);
+    LIST_EACH (link, &m->processes)
+        if (LIST_ITEM(link, struct process, link)->role == ROLE_CARRIER)
+            LIST_ITEM(link, struct process, link)->again = false;
+    master_drain_all(m, ROLE_CARRIER, m->generation, m->config->grace);
     master_drain_all(m, ROLE_BACK, m->generation, m->config->grace);
+}
+
+void reload_tried(struct master *m)
+{
+    LIST_EACH (link, &m->processes) {
+        const struct process *p = LIST_ITEM(link, struct process, link);
+
+        if (p->unwired && p->state != PROCESS_RUNNING)
+            return;
+    }
+    commit(m);
 }
 
 static bool is_current_front(const struct process *p)
@@ -202,21 +279,14 @@ void reload_advance(struct master *m)
     unsigned running = 0;
 
     if (m->reload == RELOAD_BACK) {
-        LIST_EACH (link, &m->processes) {
-            const struct process *p = LIST_ITEM(link, struct process, link);
-
-            if (p->role == ROLE_BACK && p->generation == m->generation && p->state == PROCESS_RUNNING)
+        /* Where all lanes, or all numbers, are taken by those that drain: these have had time enough. */
+        if (!current_of(m, ROLE_CARRIER) && !reload_add_carrier(m))
+            kill_drained(m, ROLE_CARRIER);
+        if (runs(current_of(m, ROLE_BACK)) && runs(current_of(m, ROLE_CARRIER))) {
+            if (reload_add_fronts(m))
                 m->reload = RELOAD_FRONTS;
-        }
-        if (m->reload == RELOAD_FRONTS && !reload_add_fronts(m)) {
-            /* All lanes are taken by fronts that drain: the oldest reload's clients have waited long enough. */
-            m->reload = RELOAD_BACK;
-            LIST_EACH (link, &m->processes) {
-                struct process *p = LIST_ITEM(link, struct process, link);
-
-                if (p->role == ROLE_FRONT && p->state == PROCESS_DRAINING)
-                    process_kill(p);
-            }
+            else
+                kill_drained(m, ROLE_FRONT);
         }
     }
     if (m->reload != RELOAD_FRONTS)

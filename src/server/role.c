@@ -116,6 +116,9 @@ static void hand_over(const struct control *c, int fd)
         close(fd);
 }
 
+/* What these two open at the start must be there to be named, or takes calls that they need only then. */
+static bool is_confined_late(enum role role) { return role == ROLE_KEEPER || role == ROLE_RESOLVER; }
+
 static void start(void)
 {
     struct err err;
@@ -124,8 +127,8 @@ static void start(void)
         return;
     self.started = true;
     if (!self.ops->start(&self.context, &err) ||
-        (self.context.role == ROLE_KEEPER &&
-         !confine_role(self.context.config, ROLE_KEEPER, self.context.lane, &err))) {
+        (is_confined_late(self.context.role) &&
+         !confine_role(self.context.config, self.context.role, self.context.lane, &err))) {
         fail(&err);
         return;
     }
@@ -269,7 +272,7 @@ static bool set_up(enum role role, unsigned index, unsigned lane, struct err *er
         return err_set(err, ERR_PERMANENT, "lane %u is too high", lane);
     counters_use(c->slot);
     log_attach(c->loop);
-    return role == ROLE_KEEPER || confine_role(c->config, role, lane, err);
+    return is_confined_late(role) || confine_role(c->config, role, lane, err);
 }
 
 int role_run(const struct role_ops *ops, enum role role, unsigned index, unsigned lane)

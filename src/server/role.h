@@ -1,4 +1,4 @@
-/* role.h: what front, keeper and back have in common: they are started by master, told things by it, and watched.
+/* role.h: what all processes but master have in common: they are started by master, told things by it, and watched.
  *
  * master starts itself again as `tacit serve --role NAME --index N --lane L` with descriptors 3 (channel to master,
  * io/ipc.h), 4 (the configuration as config_pack made it, a sealed memfd: exactly what master validated), 5 (counters),
@@ -16,9 +16,15 @@
  * died: the role does the same with a grace time of a second.
  *
  * A front's index is its lane less one, so that during a reload, when old and new fronts run side by side, no two have
- * the same. Work threads: io_work_start in start().
+ * the same. Carriers have numbers of their own for the same reason: the old one ends while the new one works, and both
+ * have channels to back and the resolver, also to those that are started meanwhile. Of the carriers that back has
+ * channels to, the one that was handed over last takes what is new. Work threads: io_work_start in start().
  *
- * A role is confined (confine.h) before it reads the spool, the keeper as the last thing before READY.
+ * Who has channels to whom; what else is sent to a role, it closes:
+ *
+ *   front ── keeper ── back ── carrier ── resolver ── front ── back
+ *
+ * A role is confined (confine.h) before start(), keeper and resolver as the last thing before READY.
  *
  * The message codec is control.h. Numbers of listeners that are no listen block: */
 #ifndef TACIT_SERVER_ROLE_H
@@ -37,7 +43,7 @@ enum {
 struct role_context {
     enum role            role;
     unsigned             index; /* number among its like */
-    unsigned             lane;  /* the lane it writes: data/spool/lane-NN; unique among running processes */
+    unsigned             lane;  /* of front and back: the lane it writes, data/spool/lane-NN, unique among them */
     struct io_loop      *loop;
     const struct config *config; /* paths made absolute */
     struct counters     *counters;
@@ -61,7 +67,7 @@ struct role_ops {
 int  role_run(const struct role_ops *ops, enum role role, unsigned index, unsigned lane);
 void role_drained(struct role_context *c); /* reports and stops the loop */
 
-extern const struct role_ops front_ops, keeper_ops, back_ops;
+extern const struct role_ops front_ops, keeper_ops, back_ops, resolver_ops, carrier_ops;
 
 /* What front and back say to each other on their channel: one octet of kind, then base/codec.h fields.
  *   front -> back  COMMITTED   var lane, u64 seq, u32 offset: everything before this place is durable

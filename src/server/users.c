@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static uid_t number_of(enum role role) { return (uid_t)(USERS_NUMBER_FIRST + role - ROLE_FRONT); }
+static uid_t number_of(enum role role) { return (uid_t)(USERS_NUMBER_FIRST + role - ROLE_FIRST); }
 
 /* In a user namespace only numbers that lead out of it can be taken. A line: first inside, first outside, count. */
 static bool number_exists(uid_t number)
@@ -70,7 +70,7 @@ static bool find_all(struct users *u, char ret_warning[USERS_TEXT], struct err *
 {
     const char *missing = NULL;
 
-    for (enum role r = ROLE_FRONT; r <= ROLE_BACK; r++) {
+    for (enum role r = ROLE_FIRST; r <= ROLE_LAST; r++) {
         struct passwd *p;
 
         if (!find(u->of[r].name, &p, err))
@@ -102,14 +102,16 @@ bool users_find(const struct config *config, struct users *ret_users, char ret_w
                       .of = {[ROLE_MASTER] = {.name = "root"},
                              [ROLE_FRONT] = {.name = config->users.front},
                              [ROLE_KEEPER] = {.name = config->users.keeper},
-                             [ROLE_BACK] = {.name = config->users.back}}};
+                             [ROLE_BACK] = {.name = config->users.back},
+                             [ROLE_RESOLVER] = {.name = config->users.resolver},
+                             [ROLE_CARRIER] = {.name = config->users.carrier}}};
     char         closed[PATH_MAX];
     bool         named = true;
 
     *ret_warning = '\0';
     if (u.separate && !find_all(&u, ret_warning, err))
         return false;
-    for (enum role r = ROLE_FRONT; u.separate && r <= ROLE_BACK; r++) {
+    for (enum role r = ROLE_FIRST; u.separate && r <= ROLE_LAST; r++) {
         named = named && u.of[r].is_named;
         if (!number_exists(u.of[r].uid)) {
             snprintf(ret_warning, USERS_TEXT,
@@ -127,7 +129,7 @@ bool users_find(const struct config *config, struct users *ret_users, char ret_w
     }
     u.of[ROLE_MASTER].uid = geteuid();
     u.of[ROLE_MASTER].gid = getegid();
-    for (enum role r = ROLE_FRONT; !u.separate && r <= ROLE_BACK; r++) {
+    for (enum role r = ROLE_FIRST; !u.separate && r <= ROLE_LAST; r++) {
         u.of[r].uid = geteuid();
         u.of[r].gid = getegid();
     }

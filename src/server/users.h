@@ -1,8 +1,8 @@
 /* users.h: whom the processes run as when tacit is started by root (setting block `users`).
  *
  * A user of the block that does not exist is stood in for by a number of its own without a name: front 60601,
- * keeper 60602, back 60603, in a range that systemd leaves unused (60578 to 61183). Files are given over at the start
- * when the users are made later (master_data.c). */
+ * keeper 60602, back 60603, resolver 60604, carrier 60605, in a range that systemd leaves unused (60578 to 61183).
+ * Files are given over at the start when the users are made later (master_data.c). */
 #ifndef TACIT_SERVER_USERS_H
 #define TACIT_SERVER_USERS_H
 
@@ -20,7 +20,7 @@ struct users {
         bool        is_named; /* in the system's list */
         uid_t       uid;
         gid_t       gid;
-    } of[4]; /* by enum role; master: who we are */
+    } of[ROLE_COUNT]; /* by enum role; master: who we are */
 };
 
 enum { USERS_TEXT = 512 };

@@ -22,11 +22,11 @@ SANITIZED = is_sanitized()
 ORDINARY = 61500  # nobody's number
 ROOT = os.geteuid() == 0
 WHO = ["root", "ordinary user"] if ROOT else ["ordinary user"]
-ROLES = ["front-0", "front-1", "keeper-0", "back-0"]
+ROLES = ["front-0", "front-1", "keeper-0", "back-0", "resolver-0", "carrier-0"]
 
 # What must come of a deed: for all roles, or for those named first and then for the rest.
 KILLED, DENIED, ABSENT, OK = "killed", "EACCES", "ENOSYS", "ok"
-FRONT_0, FRONT_1, KEEPER, BACK = ({r} for r in ROLES)
+FRONT_0, FRONT_1, KEEPER, BACK, RESOLVER, CARRIER = ({r} for r in ROLES)
 DEEDS = {
     "read_database": (KEEPER, OK, DENIED),
     "read_key": DENIED,
@@ -203,7 +203,7 @@ def test_what_the_system_says_of_the_processes(make_confined, who):
     t = make_confined(who).start()
     t.user("add", "alice@example.test")
     t.deliver()  # work threads run now
-    assert f"front, keeper and back are confined: {'users 6060' if not t.ordinary and ROOT else 'one user'}" in t.log()
+    assert f"all processes but master are confined: {'users 6060' if not t.ordinary and ROOT else 'one user'}" in t.log()
     running = pids(t)
     assert set(running) == set(ROLES)
     uids = set()
@@ -220,7 +220,7 @@ def test_what_the_system_says_of_the_processes(make_confined, who):
         assert core.split()[4:6] == ["0", "0"]
         if ROOT and not SANITIZED:  # its memory is not for others of its user: the system keeps it for root
             assert (proc / "mem").stat().st_uid == 0, role
-    assert len(uids) == (3 if ROOT and not t.ordinary else 1)
+    assert len(uids) == (5 if ROOT and not t.ordinary else 1)
     master = status(Path(f"/proc/{t.process.pid}"))
     assert (master["NoNewPrivs"], master["Seccomp"]) == ("1", "2")
     assert int(master["CapEff"], 16) == (0x4fb if ROOT and not t.ordinary else 0)

@@ -78,13 +78,18 @@ static void processes_and_threads_add_up(void **state)
 static void slots_do_not_collide(void **state)
 {
     static struct counters all;
+    unsigned               users[COUNTER_SLOTS] = {0};
 
     (void)state;
-    assert_ptr_not_equal(counters_slot(&all, ROLE_BACK, 0), counters_slot(&all, ROLE_KEEPER, 0));
-    assert_ptr_not_equal(counters_slot(&all, ROLE_BACK, 0), counters_slot(&all, ROLE_FRONT, 1));
-    assert_ptr_not_equal(counters_slot(&all, ROLE_MASTER, 0), counters_slot(&all, ROLE_KEEPER, 0));
-    assert_ptr_equal(counters_slot(&all, ROLE_FRONT, COUNTER_SLOTS - 3), &all.slots[COUNTER_SLOTS - 1]);
-    assert_null(counters_slot(&all, ROLE_FRONT, COUNTER_SLOTS - 2));
+    for (enum role role = ROLE_MASTER; role <= ROLE_LAST; role++)
+        for (unsigned lane = role == ROLE_FRONT; counters_slot(&all, role, lane); lane++)
+            users[counters_slot(&all, role, lane) - all.slots]++;
+    for (size_t i = 0; i < COUNTER_SLOTS; i++)
+        assert_int_equal(users[i], 1);
+    assert_non_null(counters_slot(&all, ROLE_CARRIER, CARRIERS_MAX - 1));
+    assert_null(counters_slot(&all, ROLE_CARRIER, CARRIERS_MAX));
+    assert_ptr_equal(counters_slot(&all, ROLE_FRONT, COUNTER_SLOTS - 8), &all.slots[COUNTER_SLOTS - 1]);
+    assert_null(counters_slot(&all, ROLE_FRONT, COUNTER_SLOTS - 7));
     assert_string_equal(role_name(ROLE_BACK), "back");
 }
 
@@ -167,7 +172,7 @@ static void control_messages_come_back_as_sent(void **state)
         buf_done(&b);
     }
     assert_false(control_get(STR("\x09"), &(struct control){0}));
-    assert_false(control_get(STR("\x02\x04\x00"), &(struct control){0}));     /* no such role */
+    assert_false(control_get(STR("\x02\x06\x00"), &(struct control){0}));     /* no such role */
     assert_false(control_get(STR("\x01\x80\x80\x04"), &(struct control){0})); /* 65536 */
     assert_false(control_get(STR("\x07\x09\x00"), &(struct control){0}));     /* no such class */
 }

@@ -28,7 +28,7 @@
 
 /* ---- the roles ---- */
 
-static bool greeted[4];
+static bool greeted[ROLE_COUNT];
 
 static void on_greeting(void *arg, struct str data, int fd)
 {
@@ -48,7 +48,7 @@ static bool start(struct role_context *c, struct err *err)
 
 static void peer(struct role_context *c, enum role peer, unsigned index, int fd)
 {
-    static const enum role         roles[] = {ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK};
+    static const enum role roles[] = {ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK, ROLE_RESOLVER, ROLE_CARRIER};
     static const struct io_ipc_ops ops = {on_greeting, on_gone};
     struct io_ipc                 *ipc = io_ipc_new(c->loop, fd, &ops, (void *)(uintptr_t)&roles[peer], NULL);
 
@@ -559,11 +559,9 @@ static void as_root_each_role_has_its_user(void **state)
 
 static int be_role(char **argv)
 {
-    static const enum role roles[] = {ROLE_FRONT, ROLE_KEEPER, ROLE_BACK};
-
-    for (size_t i = 0; i < 3; i++)
-        if (strcmp(argv[3], role_name(roles[i])) == 0)
-            return role_run(&ops, roles[i], (unsigned)atoi(argv[5]), (unsigned)atoi(argv[7]));
+    for (enum role role = ROLE_FIRST; role <= ROLE_LAST; role++)
+        if (strcmp(argv[3], role_name(role)) == 0)
+            return role_run(&ops, role, (unsigned)atoi(argv[5]), (unsigned)atoi(argv[7]));
     return 2;
 }
 
