@@ -7,23 +7,107 @@
  *
  * Rejected: caching entries in the keeper. A look-up takes some ten microseconds, and a cache would have to be told of
  * every change by processes that the keeper does not know. */
+#include "directory/backend.h"
 #include "directory/sqlite_db.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-static bool run(struct sqlite_directory *s, enum statement which, struct err *err)
-{
-    int code = sqlite_db_step(s->statements[which]);
+/* ---- the database ---- */
 
-    return code == SQLITE_DONE || sqlite_fail(s, code, err);
-}
+enum { APPLICATION_ID = 0x74616369 };
 
-static void roll_back(struct sqlite_directory *s)
-{
-    if (s->db && !sqlite3_get_autocommit(s->db))
-        (void)sqlite_db_step(s->statements[ROLLBACK]);
-}
+enum statement {
+    BEGIN_READ,
+    BEGIN_WRITE,
+    COMMIT,
+    GET,
+    EACH,
+    EACH_OF,
+    TARGETS,
+    INSERT,
+    UPDATE,
+    DELETE,
+    TARGETS_DELETE,
+    TARGET_INSERT,
+    STATEMENTS
+};
+
+/* Of GET, EACH and EACH_OF. */
+enum column {
+    C_ID,
+    C_DOMAIN,
+    C_LOCAL,
+    C_KIND,
+    C_DISABLED,
+    C_CLOSED,
+    C_SHOW,
+    C_QUOTA,
+    C_PASSWORD,
+    C_OWNER,
+    C_MOVED,
+    C_TARGETS
+};
+
+static const char *const migrations[] = {
+    "CREATE TABLE entry ("
+    " id INTEGER PRIMARY KEY,"
+    " domain TEXT NOT NULL,"
+    " key TEXT NOT NULL,"
+    " local TEXT NOT NULL,"
+    " kind TEXT NOT NULL CHECK (kind IN ('mailbox', 'alias', 'list', 'moved')),"
+    " disabled INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),"
+    " closed INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1)),"
+    " show_members INTEGER NOT NULL DEFAULT 0 CHECK (show_members IN (0, 1)),"
+    " quota INTEGER NOT NULL DEFAULT 0 CHECK (quota >= 0),"
+    " password TEXT NOT NULL DEFAULT '',"
+    " owner TEXT NOT NULL DEFAULT '',"
+    " moved TEXT NOT NULL DEFAULT '251' CHECK (moved IN ('251', '551', 'hide')),"
+    " UNIQUE (domain, key)"
+    ") STRICT;"
+    "CREATE TABLE target ("
+    " entry INTEGER NOT NULL REFERENCES entry (id) ON DELETE CASCADE,"
+    " position INTEGER NOT NULL,"
+    " address TEXT NOT NULL,"
+    " PRIMARY KEY (entry, position)"
+    ") STRICT, WITHOUT ROWID;",
+};
+#define COLUMNS                                                                                      \
+    "SELECT id, domain, local, kind, disabled, closed, show_members, quota, password, owner, moved," \
+    " (SELECT count(*) FROM target WHERE entry = entry.id) FROM entry "
+static const char *const sql[STATEMENTS] = {
+    [BEGIN_READ] = "BEGIN",
+    [BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [COMMIT] = "COMMIT",
+    [GET] = COLUMNS "WHERE domain = ?1 AND key = ?2",
+    [EACH] = COLUMNS "ORDER BY domain, key",
+    [EACH_OF] = COLUMNS "WHERE domain = ?1 ORDER BY key",
+    [TARGETS] = "SELECT address FROM target WHERE entry = ?1 ORDER BY position",
+    [INSERT] = "INSERT INTO entry (domain, key, local, kind, disabled, closed, show_members, quota, password, owner,"
+               " moved) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING RETURNING id",
+    [UPDATE] = "UPDATE entry SET kind = ?4, disabled = ?5, closed = ?6, show_members = ?7, quota = ?8, password = ?9,"
+               " owner = ?10, moved = ?11 WHERE domain = ?1 AND key = ?2 AND ?3 IS NOT NULL RETURNING id",
+    [DELETE] = "DELETE FROM entry WHERE domain = ?1 AND key = ?2 RETURNING id",
+    [TARGETS_DELETE] = "DELETE FROM target WHERE entry = ?1",
+    [TARGET_INSERT] = "INSERT INTO target (entry, position, address) VALUES (?1, ?2, ?3)",
+};
+
+static const struct sqlite_schema schema = {
+    .what = "directory",
+    .application_id = APPLICATION_ID,
+    .migrations = migrations,
+    .version = sizeof migrations / sizeof *migrations,
+    .statements = sql,
+    .statement_count = STATEMENTS,
+    .pragmas = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+    .when_missing = "; restore it from a backup, or add a first address with \"tacit user add\"",
+    .when_damaged = "; the database is damaged or not one of tacit's: restore it from a backup",
+};
+
+struct sqlite_directory {
+    struct directory base;
+    struct sqlite_db db;
+};
 
 /* ---- opening ---- */
 
@@ -31,8 +115,8 @@ static void sqlite_close(struct directory *d)
 {
     struct sqlite_directory *s = (struct sqlite_directory *)d;
 
-    sqlite_db_close(s);
-    free(s->path);
+    sqlite_db_close(&s->db);
+    free(s->db.path);
     free(s);
 }
 
@@ -41,14 +125,15 @@ static struct directory *sqlite_open(const char *path, unsigned flags, struct er
     struct sqlite_directory *s = calloc(1, sizeof *s);
     bool                     create = flags & DIRECTORY_CREATE, patient = flags & DIRECTORY_PATIENT;
 
-    if (!s || !(s->path = strdup(path))) {
+    if (!s || !(s->db.path = strdup(path))) {
         err_set_os(err, ENOMEM, "directory %s", path);
         free(s);
         return NULL;
     }
     s->base.backend = &directory_sqlite;
+    s->db.schema = &schema;
     if (((create && !directory_file_create(path, err)) ||
-         !sqlite_db_open(s, patient ? SQLITE_READ_WAIT_MS : DIRECTORY_WAIT_MS, create, err)) &&
+         !sqlite_db_open(&s->db, patient ? SQLITE_READ_WAIT_MS : DIRECTORY_WAIT_MS, create, err)) &&
         !patient) {
         sqlite_close(&s->base);
         return NULL;
@@ -60,33 +145,18 @@ static struct directory *sqlite_open(const char *path, unsigned flags, struct er
 
 static bool no_memory(const struct sqlite_directory *s, struct err *err)
 {
-    return err_set(err, ERR_LIMIT, "directory %s: an entry needs more memory than one look-up may take", s->path);
+    return err_set(err, ERR_LIMIT, "directory %s: an entry needs more memory than one look-up may take", s->db.path);
 }
 
 static bool bad_row(const struct sqlite_directory *s, struct err *err)
 {
-    return err_set(err, ERR_PERMANENT, "directory %s: an entry has values that tacit never writes", s->path);
-}
-
-/* data is NULL: no memory (or a value that is none, which the tables do not allow). */
-static struct str column_text(sqlite3_stmt *st, int column)
-{
-    const char *text = (const char *)sqlite3_column_text(st, column);
-
-    return text ? str_of(text, (size_t)sqlite3_column_bytes(st, column)) : STR_NONE;
-}
-
-static struct str column_copy(sqlite3_stmt *st, int column, struct arena *arena)
-{
-    struct str text = column_text(st, column);
-
-    return text.data ? arena_str(arena, text) : text;
+    return err_set(err, ERR_PERMANENT, "directory %s: an entry has values that tacit never writes", s->db.path);
 }
 
 static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, struct arena *arena,
                          struct directory_entry *entry, struct err *err)
 {
-    sqlite3_stmt *st = s->statements[TARGETS];
+    sqlite3_stmt *st = s->db.statements[TARGETS];
     int           code;
 
     entry->targets = NULL;
@@ -97,7 +167,7 @@ static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, s
         return no_memory(s, err);
     code = sqlite3_bind_int64(st, 1, id);
     while (code != SQLITE_NOMEM && (code = sqlite_db_step(st)) == SQLITE_ROW) {
-        struct str address = column_copy(st, 0, arena);
+        struct str address = sqlite_text_copy(st, 0, arena);
 
         if (!address.data || entry->target_count == count) {
             sqlite3_reset(st);
@@ -106,7 +176,7 @@ static bool read_targets(struct sqlite_directory *s, int64_t id, size_t count, s
         entry->targets[entry->target_count++] = address;
     }
     if (code != SQLITE_DONE)
-        return sqlite_fail(s, code, err);
+        return sqlite_db_fail(&s->db, code, err);
     return entry->target_count == count || bad_row(s, err);
 }
 
@@ -115,32 +185,25 @@ static bool read_entry(struct sqlite_directory *s, sqlite3_stmt *st, struct aren
 {
     int64_t                quota = sqlite3_column_int64(st, C_QUOTA), targets = sqlite3_column_int64(st, C_TARGETS);
     struct directory_entry e = {
-        .local = column_copy(st, C_LOCAL, arena),
-        .domain = column_copy(st, C_DOMAIN, arena),
+        .local = sqlite_text_copy(st, C_LOCAL, arena),
+        .domain = sqlite_text_copy(st, C_DOMAIN, arena),
         .disabled = sqlite3_column_int(st, C_DISABLED) != 0,
         .closed = sqlite3_column_int(st, C_CLOSED) != 0,
         .show_members = sqlite3_column_int(st, C_SHOW) != 0,
-        .password = column_copy(st, C_PASSWORD, arena),
-        .owner = column_copy(st, C_OWNER, arena),
+        .password = sqlite_text_copy(st, C_PASSWORD, arena),
+        .owner = sqlite_text_copy(st, C_OWNER, arena),
     };
 
     if (!e.local.data || !e.domain.data || !e.password.data || !e.owner.data)
         return no_memory(s, err);
-    if (!directory_kind_parse(column_text(st, C_KIND), &e.kind) ||
-        !directory_moved_parse(column_text(st, C_MOVED), &e.moved) || quota < 0 || targets > DIRECTORY_TARGETS_MAX)
+    if (!directory_kind_parse(sqlite_text(st, C_KIND), &e.kind) ||
+        !directory_moved_parse(sqlite_text(st, C_MOVED), &e.moved) || quota < 0 || targets > DIRECTORY_TARGETS_MAX)
         return bad_row(s, err);
     e.quota = (uint64_t)quota;
     if (!read_targets(s, sqlite3_column_int64(st, C_ID), (size_t)targets, arena, &e, err))
         return false;
     *ret_entry = e;
     return true;
-}
-
-/* A question with a part missing would be answered "absent": so each part is checked. */
-static bool bind_text(sqlite3_stmt *st, int place, struct str text)
-{
-    return SQLITE_OK ==
-           sqlite3_bind_text64(st, place, text.data ? text.data : "", text.len, SQLITE_STATIC, SQLITE_UTF8);
 }
 
 static enum directory_find sqlite_get(struct directory *d, struct str key, struct str domain, struct arena *arena,
@@ -151,19 +214,19 @@ static enum directory_find sqlite_get(struct directory *d, struct str key, struc
     sqlite3_stmt            *st;
     int                      code;
 
-    if (!sqlite_db_refresh(s, err) || !run(s, BEGIN_READ, err))
+    if (!sqlite_db_refresh(&s->db, err) || !sqlite_db_run(&s->db, BEGIN_READ, err))
         return DIRECTORY_FAILED;
-    st = s->statements[GET];
-    code = bind_text(st, 1, domain) && bind_text(st, 2, key) ? sqlite_db_step(st) : SQLITE_NOMEM;
+    st = s->db.statements[GET];
+    code = sqlite_bind(st, 1, domain) && sqlite_bind(st, 2, key) ? sqlite_db_step(st) : SQLITE_NOMEM;
     if (code == SQLITE_ROW)
         found = read_entry(s, st, arena, ret_entry, err) ? DIRECTORY_FOUND : DIRECTORY_FAILED;
     else if (code == SQLITE_DONE)
         found = DIRECTORY_ABSENT;
     else
-        sqlite_fail(s, code, err);
+        sqlite_db_fail(&s->db, code, err);
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
-    roll_back(s);
+    sqlite_db_roll_back(&s->db);
     return found;
 }
 
@@ -177,11 +240,11 @@ static bool sqlite_each(struct directory *d, struct str                         
     bool                     ok = true;
     int                      code;
 
-    if (!sqlite_db_refresh(s, err) || !run(s, BEGIN_READ, err))
+    if (!sqlite_db_refresh(&s->db, err) || !sqlite_db_run(&s->db, BEGIN_READ, err))
         return false;
-    st = s->statements[domain.len ? EACH_OF : EACH];
+    st = s->db.statements[domain.len ? EACH_OF : EACH];
     arena_init(&arena, 4096, DIRECTORY_ENTRY_MEMORY);
-    code = !domain.len || bind_text(st, 1, domain) ? SQLITE_OK : SQLITE_NOMEM;
+    code = !domain.len || sqlite_bind(st, 1, domain) ? SQLITE_OK : SQLITE_NOMEM;
     while (code != SQLITE_NOMEM && (code = sqlite_db_step(st)) == SQLITE_ROW) {
         ok = read_entry(s, st, &arena, &entry, err);
         if (!ok || !each(&entry, arg))
@@ -190,10 +253,10 @@ static bool sqlite_each(struct directory *d, struct str                         
     }
     arena_done(&arena);
     if (code != SQLITE_ROW && code != SQLITE_DONE)
-        ok = sqlite_fail(s, code, err);
+        ok = sqlite_db_fail(&s->db, code, err);
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
-    roll_back(s);
+    sqlite_db_roll_back(&s->db);
     return ok;
 }
 
@@ -201,17 +264,18 @@ static bool sqlite_each(struct directory *d, struct str                         
 
 static bool write_targets(struct sqlite_directory *s, int64_t id, const struct directory_entry *entry, struct err *err)
 {
-    sqlite3_stmt *st = s->statements[TARGET_INSERT];
+    sqlite3_stmt *st = s->db.statements[TARGET_INSERT];
 
-    sqlite3_bind_int64(s->statements[TARGETS_DELETE], 1, id);
-    if (!run(s, TARGETS_DELETE, err))
+    sqlite3_bind_int64(s->db.statements[TARGETS_DELETE], 1, id);
+    if (!sqlite_db_run(&s->db, TARGETS_DELETE, err))
         return false;
     for (size_t i = 0; i < entry->target_count; i++) {
         bool ok;
 
         sqlite3_bind_int64(st, 1, id);
         sqlite3_bind_int64(st, 2, (int64_t)i);
-        ok = bind_text(st, 3, entry->targets[i]) ? run(s, TARGET_INSERT, err) : sqlite_fail(s, SQLITE_NOMEM, err);
+        ok = sqlite_bind(st, 3, entry->targets[i]) ? sqlite_db_run(&s->db, TARGET_INSERT, err)
+                                                   : sqlite_db_fail(&s->db, SQLITE_NOMEM, err);
         sqlite3_clear_bindings(st);
         if (!ok)
             return false;
@@ -223,15 +287,15 @@ static bool write_targets(struct sqlite_directory *s, int64_t id, const struct d
 static bool write_entry(struct sqlite_directory *s, enum statement which, struct str key,
                         const struct directory_entry *entry, int64_t *ret_id, struct err *err)
 {
-    sqlite3_stmt *st = s->statements[which];
+    sqlite3_stmt *st = s->db.statements[which];
     int64_t       id = 0;
     int           code;
-    bool          ok = bind_text(st, 1, entry->domain) && bind_text(st, 2, key);
+    bool          ok = sqlite_bind(st, 1, entry->domain) && sqlite_bind(st, 2, key);
 
     if (ok && which != DELETE) {
-        ok = bind_text(st, 3, entry->local) && bind_text(st, 4, str_from(directory_kind_name(entry->kind))) &&
-             bind_text(st, 9, entry->password) && bind_text(st, 10, entry->owner) &&
-             bind_text(st, 11, str_from(directory_moved_name(entry->moved)));
+        ok = sqlite_bind(st, 3, entry->local) && sqlite_bind(st, 4, str_from(directory_kind_name(entry->kind))) &&
+             sqlite_bind(st, 9, entry->password) && sqlite_bind(st, 10, entry->owner) &&
+             sqlite_bind(st, 11, str_from(directory_moved_name(entry->moved)));
         sqlite3_bind_int(st, 5, entry->disabled);
         sqlite3_bind_int(st, 6, entry->closed);
         sqlite3_bind_int(st, 7, entry->show_members);
@@ -241,7 +305,7 @@ static bool write_entry(struct sqlite_directory *s, enum statement which, struct
     while (ok && (code = sqlite_db_step(st)) == SQLITE_ROW)
         id = sqlite3_column_int64(st, 0);
     if (code != SQLITE_DONE)
-        sqlite_fail(s, code, err);
+        sqlite_db_fail(&s->db, code, err);
     sqlite3_clear_bindings(st);
     *ret_id = id;
     return code == SQLITE_DONE;
@@ -267,13 +331,14 @@ static bool sqlite_change(struct directory *d, enum directory_change how, struct
     struct sqlite_directory *s = (struct sqlite_directory *)d;
     bool                     ok;
 
-    if (!sqlite_db_refresh(s, err))
+    if (!sqlite_db_refresh(&s->db, err))
         return false;
-    sqlite3_busy_timeout(s->db, DIRECTORY_WAIT_MS);
-    ok = run(s, BEGIN_WRITE, err) && change_inside(s, how, key, entry, err) && run(s, COMMIT, err);
+    sqlite3_busy_timeout(s->db.handle, DIRECTORY_WAIT_MS);
+    ok = sqlite_db_run(&s->db, BEGIN_WRITE, err) && change_inside(s, how, key, entry, err) &&
+         sqlite_db_run(&s->db, COMMIT, err);
     if (!ok)
-        roll_back(s);
-    sqlite3_busy_timeout(s->db, SQLITE_READ_WAIT_MS);
+        sqlite_db_roll_back(&s->db);
+    sqlite3_busy_timeout(s->db.handle, SQLITE_READ_WAIT_MS);
     return ok;
 }
 
