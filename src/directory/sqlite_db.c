@@ -11,7 +11,7 @@
 
 enum { VALUE_MAX = 1 << 16 /* octets of one value */ };
 
-bool sqlite_code_is_damage(int code)
+static bool code_is_damage(int code)
 {
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
@@ -31,7 +31,8 @@ bool sqlite_db_fail(struct sqlite_db *s, int code, struct err *err)
     const char *remedy = "";
 
     s->broken = (code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED;
-    if (sqlite_code_is_damage(code)) {
+    s->damaged = code_is_damage(code);
+    if (s->damaged) {
         class = ERR_PERMANENT;
         remedy = s->schema->when_damaged;
     }
@@ -97,6 +98,16 @@ void sqlite_db_roll_back(struct sqlite_db *s)
 {
     if (s->handle && !sqlite3_get_autocommit(s->handle))
         (void)sqlite3_exec(s->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+void sqlite_db_mark_damaged(struct sqlite_db *s)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "PRAGMA user_version = %d", SQLITE_MARK_DAMAGED);
+    sqlite_db_roll_back(s);
+    if (s->handle)
+        (void)sqlite3_exec(s->handle, text, NULL, NULL, NULL); /* where that fails too, it is seen without a mark */
 }
 
 bool sqlite_bind(sqlite3_stmt *st, int place, struct str text)
@@ -171,6 +182,11 @@ static bool schema_check(struct sqlite_db *s, int64_t *ret_version, struct err *
         return false;
     if (application != (tables ? s->schema->application_id : 0))
         return err_set(err, ERR_CONFIG, "%s %s: the database belongs to another program", s->schema->what, s->path);
+    if (version == SQLITE_MARK_DAMAGED) {
+        s->damaged = true;
+        return err_set(err, ERR_PERMANENT, "%s %s: damage was found in it%s", s->schema->what, s->path,
+                       s->schema->when_damaged);
+    }
     if (version < 0 || version > s->schema->version)
         return err_set(err, ERR_CONFIG, "%s %s: version %lld of its tables is newer than this tacit, which knows %d",
                        s->schema->what, s->path, (long long)version, s->schema->version);
@@ -231,7 +247,7 @@ bool sqlite_db_open(struct sqlite_db *s, int wait_ms, bool create, struct err *e
     struct stat st;
     int         code, stays = 1;
 
-    s->broken = false;
+    s->broken = s->damaged = false;
     if (stat(s->path, &st) != 0)
         return fail_stat(s, errno, err);
     code = sqlite3_open_v2(s->path, &s->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);

@@ -12,6 +12,7 @@
 enum {
     SQLITE_READ_WAIT_MS = 250, /* readers hardly ever wait; a keeper that stands still helps nobody */
     SQLITE_STATEMENTS_MAX = 16,
+    SQLITE_MARK_DAMAGED = -1, /* in place of a version of the tables */
 };
 
 struct sqlite_schema {
@@ -32,19 +33,20 @@ struct sqlite_db {
     sqlite3                    *handle; /* NULL: could not be opened */
     dev_t                       device;
     ino_t                       inode;
-    bool                        broken; /* it failed in a way that another try may not get over */
+    bool                        broken;  /* it failed in a way that another try may not get over */
+    bool                        damaged; /* it cannot be read, and never will be as it is */
     sqlite3_stmt               *statements[SQLITE_STATEMENTS_MAX];
 };
 
 /* Says why, and remembers whether the connection is still good for anything. Returns false. */
 bool sqlite_db_fail(struct sqlite_db *s, int code, struct err *err);
-/* Cannot be read, and never will be as it is. */
-bool sqlite_code_is_damage(int code);
 /* SQLITE_ROW, SQLITE_DONE, or why not; resets the statement at its end. */
 int  sqlite_db_step(sqlite3_stmt *st);
 /* A statement that gives no rows. */
 bool sqlite_db_run(struct sqlite_db *s, int statement, struct err *err);
 void sqlite_db_roll_back(struct sqlite_db *s); /* if a transaction is open */
+/* Whoever opens it from now on is told that it is damaged, also where damage is not met at once. */
+void sqlite_db_mark_damaged(struct sqlite_db *s);
 bool sqlite_db_exec(struct sqlite_db *s, const char *text, struct err *err);
 /* The first column of the first row. */
 bool sqlite_db_number(struct sqlite_db *s, const char *text, int64_t *ret_value, struct err *err);

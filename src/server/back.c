@@ -6,6 +6,7 @@
  * get faster by it. */
 #include "server/back.h"
 #include "base/codec.h"
+#include "server/back_contact.h"
 #include "server/log.h"
 
 #include <stdlib.h>
@@ -107,6 +108,7 @@ static void tick(void *arg)
     struct back *b = arg;
 
     back_ask_tick(b);
+    back_contact_tick(b);
     if (!b->draining) {
         if (++ticks % SLOW_TICKS == 0) {
             back_segments_tick(b);
@@ -271,6 +273,7 @@ static void drain(struct role_context *c, uint64_t grace_ms)
     b->draining = true;
     io_timer_stop(b->due);
     io_timer_stop(b->again);
+    back_contact_tick(b);
     back_jobs_kick(b); /* recipients that were not begun stay for the next start */
     back_drain_check(b);
 }

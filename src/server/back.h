@@ -12,6 +12,7 @@
  *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
  *   back_report.c   failure, delay and success reports
+ *   back_contact.c  what other servers said of addresses, for the keeper to remember
  *   back_digest.c   the postmasters' digests
  *   back_control.c  the control socket
  *   back_list.c     which messages a request means, and how they are shown; back_scan.c: very many of them
@@ -97,6 +98,8 @@ struct back {
     struct list    question_order;
     uint32_t       question_tag;
     struct arena   answer_arena;
+
+    struct back_contacts *contacts; /* back_contact.c; NULL: nothing was said yet */
 
     /* back_attempt.c */
     struct list attempts;

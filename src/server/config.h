@@ -85,12 +85,12 @@ struct config {
 #undef SETTING
 #undef END
     struct config_route route_default; /* where no block is written */
-    const char        *file;     /* as named to config_load; for messages */
-    const char        *base_dir; /* absolute */
-    struct str         text;     /* what was parsed */
-    struct config_list warnings; /* "FILE:LINE: sentence": not errors, but worth knowing */
-    struct map         domain_map, route_map;
-    struct arena       arena;
+    const char         *file;          /* as named to config_load; for messages */
+    const char         *base_dir;      /* absolute */
+    struct str          text;          /* what was parsed */
+    struct config_list  warnings;      /* "FILE:LINE: sentence": not errors, but worth knowing */
+    struct map          domain_map, route_map;
+    struct arena        arena;
 };
 
 enum { CONFIG_TEXT_MAX = 4 << 20 /* octets */, CONFIG_BLOCKS_MAX = 10000 /* of one kind */ };
@@ -108,14 +108,18 @@ struct config *config_unpack(struct str packed, struct err *err);
 
 /* The block of a hosted domain, by canonical name; NULL: not ours. */
 const struct config_domain *config_domain_find(const struct config *config, struct str domain);
-/* The route of mail from `sender` to `domain` (canonical): the first there is of the block of the domain, of "from " and
- * the sender's address, of "from " and the sender's domain, and "*". Never NULL: without a block, one with defaults. */
+/* The route of mail from `sender` to `domain` (canonical): the first there is of the block of the domain, of "from "
+ * and the sender's address, of "from " and the sender's domain, and "*". Never NULL: without a block, one with
+ * defaults. */
 const struct config_route  *config_route_find(const struct config *config, const struct mail_address *sender,
                                               struct str domain);
 const struct config_route  *config_route_titled(const struct config *config, struct str title); /* the same */
 bool                        config_networks_have(const struct config_networks *networks, const struct io_address *a);
 /* "base/relative", or `path` if it is absolute, NUL-terminated in `arena`. */
 struct str                  config_path(const char *base, struct str path, struct arena *arena);
+
+/* Where it is remembered what other servers said (directory/contacts.h); the same. */
+struct str config_contacts_path(const struct config *config, struct arena *arena);
 
 /* "50M" → octets; "5d", "90s", "500ms" → milliseconds; a bare number is octets, or seconds. */
 bool config_size_parse(struct str text, uint64_t *ret_octets);

@@ -45,3 +45,8 @@ const struct config_route *config_route_find(const struct config *config, const 
         r = route_of_sender(config, sender);
     return r ? r : config_route_titled(config, STR("*"));
 }
+
+struct str config_contacts_path(const struct config *config, struct arena *arena)
+{
+    return config_path(config->data, STR("contacts.db"), arena);
+}

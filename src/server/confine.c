@@ -1,7 +1,8 @@
 /* confine.c: which files a role needs, from the configuration.
  *
  *   front   its own lane
- *   keeper  its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
+ *   keeper  its databases, file by file, that of contacts too; for file: directories, which are replaced as a whole,
+ *           the folder to read
  *   back    the spool, and the roots of the mailboxes
  *   resolver  what tells it whom to ask and whom to believe, to read; TCP to name servers' ports
  *   carrier   nothing: contents come as descriptors from back; TCP to any port, and Unix sockets, which need no right
@@ -44,16 +45,22 @@ static void add(struct paths *p, struct str path, unsigned access)
         p->items[p->count++] = (struct sandbox_path){path.data, access};
 }
 
-static void add_directory(struct paths *p, const struct config *config, const char *spec)
+static void add_database(struct paths *p, struct str path)
 {
     static const char *const suffixes[PATHS_OF_DIRECTORY] = {"", "-wal", "-shm"};
-    struct str               rest = str_from(spec), kind = str_cut(&rest, ':');
-    struct str               path = config_path(config->data, rest, &p->arena);
-    size_t                   slash = str_find_last_byte(path, '/');
+
+    for (size_t i = 0; i < PATHS_OF_DIRECTORY; i++)
+        add(p, arena_printf(&p->arena, "%.*s%s", STR_ARG(path), suffixes[i]), SANDBOX_READ | SANDBOX_WRITE);
+}
+
+static void add_directory(struct paths *p, const struct config *config, const char *spec)
+{
+    struct str rest = str_from(spec), kind = str_cut(&rest, ':');
+    struct str path = config_path(config->data, rest, &p->arena);
+    size_t     slash = str_find_last_byte(path, '/');
 
     if (str_eq(kind, STR("sqlite")))
-        for (size_t i = 0; i < PATHS_OF_DIRECTORY; i++)
-            add(p, arena_printf(&p->arena, "%.*s%s", STR_ARG(path), suffixes[i]), SANDBOX_READ | SANDBOX_WRITE);
+        add_database(p, path);
     else if (slash != STR_NOT_FOUND)
         add(p, arena_printf(&p->arena, "%.*s", (int)(slash ? slash : 1), path.data), SANDBOX_READ);
 }
@@ -86,6 +93,8 @@ static void collect(struct paths *p, const struct config *config, enum role role
         add(p, role_lane_dir(config, lane, &p->arena), files);
     else if (role == ROLE_BACK)
         add(p, arena_printf(&p->arena, "%s/spool", config->data), files);
+    else if (role == ROLE_KEEPER)
+        add_database(p, config_contacts_path(config, &p->arena));
     else if (role == ROLE_RESOLVER)
         add_resolver(p);
     for (size_t i = 0; i < config->domain_count; i++)

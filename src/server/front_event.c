@@ -353,7 +353,9 @@ void front_event_told(struct front_session *s, const struct ask *ask, const stru
             memcpy(s->message->token, answer->text.data, answer->text.len);
         answer_data(s);
         break;
+    case ASK_CONTACT:
     case ASK_RESOLVE:
+    case ASK_LEARN:
         break;
     }
 }

@@ -18,6 +18,7 @@ enum {
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 16 << 20, /* octets for one question */
     COMPLAINTS_MS = 1000, /* at most one log line of a kind in this time */
+    TICK_MS = 5000,
     START_OVER_MS = 2500, /* master takes six ends in ten seconds amiss */
 };
 
@@ -88,16 +89,19 @@ struct keeper *keeper_new(const struct config *config, bool patient, struct err 
         flags = DIRECTORY_CREATE;
     ok = (key || err_set_os(err, ENOMEM, "keeper")) && domains_open(k, flags, err) && token_key_open(key, &k->key, err);
     arena_done(&arena);
-    if (ok)
-        return k;
-    keeper_free(k);
-    return NULL;
+    if (!ok) {
+        keeper_free(k);
+        return NULL;
+    }
+    k->contacts = keeper_contacts_open(config);
+    return k;
 }
 
 void keeper_free(struct keeper *k)
 {
     if (!k)
         return;
+    keeper_contacts_close(k->contacts, NULL, NULL);
     for (size_t i = 0; i < k->directory_count; i++)
         directory_close(k->directories[i].directory);
     free(k->directories);
@@ -139,6 +143,7 @@ struct keeper_role {
     struct arena         arena;
     struct buf           out;
     struct complaint     refused, malformed, failed;
+    struct io_timer     *tick;
     uint64_t             started_ms;
 };
 
@@ -148,10 +153,28 @@ struct peer {
     struct io_ipc      *channel;
     enum role           role;
     unsigned            index;
+    struct list         lessons;
+};
+
+/* What back told, until it can be answered. */
+struct lesson {
+    struct list             link;
+    struct peer            *peer;
+    uint32_t                tag;
+    struct keeper_learning *learning;
 };
 
 static void peer_free(struct peer *p)
 {
+    struct list *link;
+
+    while ((link = list_first(&p->lessons))) {
+        struct lesson *lesson = LIST_ITEM(link, struct lesson, link);
+
+        keeper_learning_forsake(lesson->learning);
+        list_remove(link);
+        free(lesson);
+    }
     io_ipc_free(p->channel);
     list_remove(&p->link);
     free(p);
@@ -172,6 +195,37 @@ static void send_answer(struct peer *p, const struct answer *answer)
         answer_put(&large, out);
     }
     io_ipc_send(p->channel, buf_str(out), -1);
+}
+
+static void learned(void *arg, bool remembered)
+{
+    struct lesson *lesson = arg;
+    struct peer   *p = lesson->peer;
+    struct answer  answer = {.tag = lesson->tag, .kind = ASK_LEARN, .yes = remembered, .resolve = RESOLVE_FAILED};
+
+    list_remove(&lesson->link);
+    free(lesson);
+    send_answer(p, &answer);
+}
+
+/* False: it will not be remembered. */
+static bool learn(struct peer *p, const struct ask *ask)
+{
+    struct keeper_role *r = p->owner;
+    struct lesson      *lesson = calloc(1, sizeof *lesson);
+
+    if (!lesson)
+        return false;
+    lesson->peer = p;
+    lesson->tag = ask->tag;
+    lesson->learning = keeper_contacts_learn(r->keeper->contacts, r->context->loop, ask->text, learned, lesson);
+    if (!lesson->learning) {
+        free(lesson);
+        return false;
+    }
+    list_init(&lesson->link);
+    list_push(&p->lessons, &lesson->link);
+    return true;
 }
 
 /* A database that was put in place of another cannot be opened in here (server/confine.c), and a log beside it that
@@ -216,6 +270,10 @@ static void peer_message(void *arg, struct str data, int fd)
             start_over(&err);
         complain(&r->failed, LOG_LEVEL_ERROR, now_ms, role_name(p->role), p->index, err.text);
         break;
+    case KEEPER_LEARNS:
+        if (learn(p, &ask))
+            return;
+        break;
     }
     count(COUNTER_questions_total, 1);
     send_answer(p, &answer);
@@ -243,6 +301,7 @@ static void keeper_peer(struct role_context *c, enum role role, unsigned index, 
     }
     *p = (struct peer){.owner = r, .role = role, .index = index};
     list_init(&p->link);
+    list_init(&p->lessons);
     p->channel = io_ipc_new(c->loop, fd, &ops, p, &err);
     if (!p->channel) {
         log_notice(LOG_LEVEL_ERROR, "channel of %s %u: %s", role_name(role), index, err.text);
@@ -250,6 +309,13 @@ static void keeper_peer(struct role_context *c, enum role role, unsigned index, 
         return;
     }
     list_push(&r->peers, &p->link);
+}
+
+static void tick(void *arg)
+{
+    struct keeper_role *r = arg;
+
+    keeper_contacts_tick(r->keeper->contacts, r->context->loop);
 }
 
 static bool keeper_start(struct role_context *c, struct err *err)
@@ -266,11 +332,25 @@ static bool keeper_start(struct role_context *c, struct err *err)
     self.keeper = keeper_new(c->config, atomic_load(&c->slot->restarts) > 0, err);
     if (!self.keeper)
         return false;
+    self.tick = io_timer_new(c->loop, tick, &self);
+    if (!self.tick)
+        return err_set_os(err, ENOMEM, "timer");
+    io_timer_start(self.tick, TICK_MS, TICK_MS);
     list_init(&self.peers);
     arena_init(&self.arena, ARENA_CHUNK, ARENA_MAX);
     buf_init(&self.out, IPC_MESSAGE_MAX);
     c->state = &self;
     return true;
+}
+
+static void contacts_closed(void *arg)
+{
+    struct keeper_role *r = arg;
+
+    r->keeper->contacts = NULL;
+    keeper_free(r->keeper);
+    r->keeper = NULL;
+    role_drained(r->context);
 }
 
 /* Those who ask are drained before the keeper is; what they still wanted to know they will ask its successor. */
@@ -281,9 +361,8 @@ static void keeper_drain(struct role_context *c, uint64_t grace_ms)
     (void)grace_ms;
     while (!list_is_empty(&r->peers))
         peer_free(LIST_ITEM(list_first(&r->peers), struct peer, link));
-    keeper_free(r->keeper);
-    r->keeper = NULL;
-    role_drained(c);
+    io_timer_free(r->tick);
+    keeper_contacts_close(r->keeper->contacts, contacts_closed, r);
 }
 
 const struct role_ops keeper_ops = {.start = keeper_start, .peer = keeper_peer, .drain = keeper_drain};

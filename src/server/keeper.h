@@ -22,6 +22,7 @@ enum keeper_verdict {
     KEEPER_ANSWERED,
     KEEPER_REFUSED, /* the asker may not ask this; the answer says nothing. Worth a warning */
     KEEPER_FAILED,  /* a directory could not be read, err says why; the answer says that it failed */
+    KEEPER_LEARNS,  /* ASK_LEARN: keeper_contacts_learn takes it, and the answer comes later */
 };
 /* The answer to one question, with its tag; everything in it lies in `arena` or in the question. Touches nothing but
  * the directories. */

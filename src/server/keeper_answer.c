@@ -64,13 +64,19 @@ static bool front_may_ask(const struct keeper *k, const struct ask *ask)
         return true;
     case ASK_SIGN:
         return mail_address_is_null(&ask->address);
+    case ASK_CONTACT:
+        return ask->class == CLASS_SUBMITTER;
+    case ASK_LEARN:
     case ASK_RESOLVE:
         break;
     }
     return false;
 }
 
-static bool back_may_ask(const struct ask *ask) { return ask->kind == ASK_RESOLVE || ask->kind == ASK_SIGN; }
+static bool back_may_ask(const struct ask *ask)
+{
+    return ask->kind == ASK_RESOLVE || ask->kind == ASK_SIGN || ask->kind == ASK_LEARN;
+}
 
 /* ---- RCPT, VRFY, EXPN ---- */
 
@@ -228,7 +234,7 @@ static enum keeper_verdict look_up_text(struct keeper *k, const struct ask *ask,
     return look_up_name(k, ask, name, arena, answer, err);
 }
 
-/* ---- BOUNCE, SIGN, RESOLVE ---- */
+/* ---- BOUNCE, SIGN, RESOLVE, CONTACT ---- */
 
 static void answer_bounce(struct keeper *k, const struct ask *ask, uint64_t now_ms, struct arena *arena,
                           struct answer *answer)
@@ -282,6 +288,16 @@ static enum keeper_verdict answer_resolve(struct keeper *k, const struct ask *as
     return KEEPER_ANSWERED;
 }
 
+/* Of our own addresses the directory knows. */
+static enum keeper_verdict answer_contact(struct keeper *k, const struct ask *ask, uint64_t now_ms, struct arena *arena,
+                                          struct answer *answer, struct err *err)
+{
+    bool known = domain_find(k, ask->address.domain) ||
+                 keeper_contacts_find(k->contacts, &ask->address, now_ms, arena, &answer->contact, err);
+
+    return known ? KEEPER_ANSWERED : KEEPER_FAILED;
+}
+
 enum keeper_verdict keeper_answer(struct keeper *k, const struct ask *ask, bool from_front, uint64_t now_ms,
                                   struct arena *arena, struct answer *ret_answer, struct err *err)
 {
@@ -290,7 +306,7 @@ enum keeper_verdict keeper_answer(struct keeper *k, const struct ask *ask, bool 
     struct mail_address    address;
     enum keeper_verdict    verdict = KEEPER_ANSWERED;
 
-    assert(ask->kind >= ASK_RCPT && ask->kind <= ASK_SIGN); /* ask_get let it through */
+    assert(ask->kind >= ASK_RCPT && ask->kind <= ASK_LEARN); /* ask_get let it through */
     if (!(from_front ? front_may_ask(k, ask) : back_may_ask(ask))) {
         *ret_answer = answer;
         err_set(err, ERR_PERMANENT, "a question that %s may not ask: kind %d for class %s",
@@ -313,6 +329,12 @@ enum keeper_verdict keeper_answer(struct keeper *k, const struct ask *ask, bool 
         break;
     case ASK_RESOLVE:
         verdict = answer_resolve(k, ask, now_ms, arena, &answer, err);
+        break;
+    case ASK_CONTACT:
+        verdict = answer_contact(k, ask, now_ms, arena, &answer, err);
+        break;
+    case ASK_LEARN:
+        verdict = KEEPER_LEARNS;
         break;
     }
     *ret_answer = answer;

@@ -3,6 +3,7 @@
 #define TACIT_SERVER_KEEPER_INTERNAL_H
 
 #include "server/keeper.h"
+#include "server/keeper_contacts.h"
 #include "server/token.h"
 
 struct keeper_domain { /* at the same place as in config->domains */
@@ -21,6 +22,7 @@ struct keeper {
     struct keeper_directory *directories; /* several domains may share one */
     size_t                   directory_count;
     struct token_key         key;
+    struct keeper_contacts  *contacts; /* NULL: nothing is remembered */
 };
 
 #endif

@@ -148,8 +148,8 @@ bool data_make_lane(const struct master *m, unsigned lane, struct err *err)
     return ok;
 }
 
-/* A database that `tacit init` or `tacit user` made as root must be the keeper's. */
-static bool give_directory(const struct master *m, struct str path, struct err *err)
+/* A database that `tacit init` or `tacit user` made as root, or a keeper of other users, must be the keeper's. */
+static bool give_database(const struct master *m, struct str path, struct err *err)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
     char                     name[PATH_MAX + 16];
@@ -163,9 +163,21 @@ static bool give_directory(const struct master *m, struct str path, struct err *
     return true;
 }
 
+static bool give_contacts(const struct master *m, const struct config *config, struct err *err)
+{
+    struct arena a;
+    bool         ok = true;
+
+    arena_init(&a, PATH_MAX, PATH_MAX * 4);
+    if (geteuid() == 0)
+        ok = give_database(m, config_contacts_path(config, &a), err);
+    arena_done(&a);
+    return ok;
+}
+
 bool data_prepare_domains(const struct master *m, const struct config *config, struct err *err)
 {
-    bool ok = true;
+    bool ok = give_contacts(m, config, err);
 
     for (size_t i = 0; ok && i < config->domain_count; i++) {
         const struct config_domain *d = &config->domains[i];
@@ -175,7 +187,7 @@ bool data_prepare_domains(const struct master *m, const struct config *config, s
         arena_init(&a, PATH_MAX, PATH_MAX * 4);
         str_cut(&directory, ':');
         if (geteuid() == 0 && directory.len)
-            ok = give_directory(m, config_path(config->data, directory, &a), err);
+            ok = give_database(m, config_path(config->data, directory, &a), err);
         if (ok) {
             struct str  dir = role_mail_root(config, d, &a);
             const bool  ours = !str_starts(str_from(d->deliver), STR("maildir:/"));

@@ -164,7 +164,7 @@ static void test_what_a_front_may_not_send(void **state)
     assert_true(ask_passes(&a));
     a.kind = 0;
     assert_false(ask_passes(&a));
-    a.kind = ASK_SIGN + 1;
+    a.kind = ASK_LEARN + 1;
     assert_false(ask_passes(&a));
     a = sample_ask();
     a.class = CLASS_OURSELVES + 1;
