@@ -51,6 +51,14 @@ bool dns_mx_get(struct str rdata, uint16_t *ret_preference, struct dns_name *ret
     return true;
 }
 
+bool dns_is_null_mx(const struct dns_answer *a)
+{
+    struct dns_name host;
+    uint16_t        preference;
+
+    return a->outcome == DNS_FOUND && a->count == 1 && dns_mx_get(a->records[0], &preference, &host) && host.len == 0;
+}
+
 bool dns_address_get(struct str rdata, enum dns_type type, struct dns_address *ret_address)
 {
     size_t len = type == DNS_AAAA ? 16 : 4;

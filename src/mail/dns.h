@@ -44,6 +44,8 @@ bool dns_address_eq(const struct dns_address *a, const struct dns_address *b);
  * control characters, quotes, a dot or backslash inside a label, anything outside ASCII) is not of that form either. */
 bool dns_name_get(struct str rdata, struct dns_name *ret_name);
 bool dns_mx_get(struct str rdata, uint16_t *ret_preference, struct dns_name *ret_host);
+/* Of an answer to MX: one record, and that names the root, so the domain takes no mail at all (RFC 7505). */
+bool dns_is_null_mx(const struct dns_answer *a);
 bool dns_address_get(struct str rdata, enum dns_type type, struct dns_address *ret_address);
 /* Appends the strings of one record, joined without anything between them (RFC 7208 3.3). */
 bool dns_txt_get(struct str rdata, struct buf *out);

@@ -191,7 +191,7 @@ static size_t mx_insert(struct mx *list, size_t count, const struct mx *m)
 static bool take_mx(struct route *r, const struct dns_answer *a)
 {
     struct mx list[ROUTE_HOSTS];
-    size_t    count = 0, read = 0;
+    size_t    count = 0;
     bool      null = false;
 
     for (size_t i = 0; i < a->count; i++) {
@@ -199,13 +199,12 @@ static bool take_mx(struct route *r, const struct dns_answer *a)
 
         if (!dns_mx_get(a->records[i], &m.preference, &m.host))
             continue; /* a host with such a name has no address either */
-        read++;
         if (m.host.len == 0)
             null = true;
         else
             count = mx_insert(list, count, &m);
     }
-    if (null && read == 1 && a->count == 1)
+    if (dns_is_null_mx(a))
         return FAILS(r, "5.1.10", "%.*s says in the DNS that it takes no mail at all (null MX)", STR_ARG(r->domain));
     r->result.odd_null = null;
     if (count == 0)
