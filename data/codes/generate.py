@@ -97,7 +97,7 @@ def topics(path):
         if not match:
             raise Mistake(f'{where}: {row["status"]!r} is not an enhanced code')
         status = '{' + ', '.join(match.groups()) + '}'
-        yield number, f'{{.status = {status}, {party(row)}, {fields(row, ["topic", "words", "meaning"])}}}'
+        yield number, f'{{.status = {status}, {party(row)}, {fields(row, ["topic", "words", "meaning", "report", "advice"])}}}'
 
 
 def phrases(path, topics_path):

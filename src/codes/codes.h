@@ -63,6 +63,7 @@ struct codes_topic {
     struct str          topic; /* "greylisting" */
     struct str          words; /* other names, parted by ", " */
     struct str          meaning;
+    struct str          report, advice; /* empty: those of the number */
 };
 
 /* Two codes side by side, as text ("252", "5.1.1"). */

@@ -286,3 +286,14 @@ bool codes_read(struct str text, struct codes_reading *ret_reading)
     *ret_reading = r;
     return true;
 }
+
+struct codes_report codes_reading_report(const struct codes_reading *r)
+{
+    if (r->by_words && r->topic->report.len)
+        return (struct codes_report){r->topic->report, r->topic->advice};
+    if (r->by_words)
+        return codes_report(0, r->topic->status);
+    if (r->enhanced && r->enhanced->vendor.len && r->enhanced->report.len)
+        return (struct codes_report){r->enhanced->report, r->enhanced->advice};
+    return codes_report(r->code, r->status);
+}

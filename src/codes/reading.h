@@ -28,6 +28,9 @@ struct codes_reading {
 /* Of one reply, perhaps of several lines. False: it holds neither a number nor words that are known. */
 bool codes_read(struct str text, struct codes_reading *ret_reading);
 
+/* The same for people who know nothing of mail servers (codes_report). */
+struct codes_report codes_reading_report(const struct codes_reading *r);
+
 /* The topic that the words give away, or NULL; and one by its name or by another of its words, whole. */
 const struct codes_topic *codes_topic_in(struct str text);
 const struct codes_topic *codes_topic_named(struct str words);

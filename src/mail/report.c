@@ -1,9 +1,10 @@
 /* report.c: a report is a multipart/report of three parts: text for people, fields for programs, and the original or
  * its header.
  *
- * Everything is 7-bit unless the reader takes UTF-8 or the original has bytes over 127; nothing is encoded, so what is
- * returned is what was sent. Content that cannot travel as it is (binary, lines without CRLF or over 998 octets) is
- * returned as its header only, with line ends put right.
+ * Fields are ASCII unless the reader takes UTF-8. The text is UTF-8 where a name, a subject or the words of another
+ * server need it: anybody can read that (a server that takes 7 bits only gets it converted). Nothing is encoded, so
+ * what is returned is what was sent. Content that cannot travel as it is (binary, lines without CRLF or over 998
+ * octets) is returned as its header only, with line ends put right.
  *
  * The boundary is made from the report's id. It is looked for in what is returned, because a sender who guesses the
  * next id could otherwise write parts of our report. */
@@ -14,6 +15,7 @@
 #include "mail/letter.h"
 #include "mail/report_text.h"
 #include "mail/trace.h"
+#include "mail/word.h"
 #include "mail/xtext.h"
 
 enum {
@@ -62,11 +64,28 @@ static void original_recipient_put(const struct mail_report_recipient *p, bool u
     buf_done(&text);
 }
 
+/* RFC 3464 2.3.5; a server without a name is an address literal. */
+static void remote_put(const struct mail_report_recipient *p, struct buf *out)
+{
+    bool is_ipv6 = str_find_byte(p->remote_address, ':') != STR_NOT_FOUND;
+
+    if (!p->remote.len && !p->remote_address.len)
+        return;
+    buf_append_z(out, "Remote-MTA: dns; ");
+    if (p->remote.len) {
+        letter_word(out, p->remote);
+    } else {
+        buf_append_z(out, is_ipv6 ? "[IPv6:" : "[");
+        letter_word(out, p->remote_address);
+        buf_append_byte(out, ']');
+    }
+    buf_append_z(out, "\r\n");
+}
+
 /* RFC 3464 2.3 */
 static void recipient_fields_put(const struct mail_report *r, const struct mail_report_recipient *p, bool utf8,
                                  struct buf *out)
 {
-    struct str type = p->diagnostic_type.len ? p->diagnostic_type : STR("smtp");
     unsigned class = p->status.class;
 
     buf_append_z(out, "\r\n");
@@ -77,16 +96,8 @@ static void recipient_fields_put(const struct mail_report *r, const struct mail_
     if (!class)
         class = p->action == REPORT_FAILED ? 5 : p->action == REPORT_DELAYED ? 4 : 2;
     letter_line(out, "Status: %u.%u.%u", class, p->status.subject, p->status.detail);
-    if (p->remote_mta.len) {
-        buf_append_z(out, "Remote-MTA: dns; ");
-        letter_word(out, p->remote_mta);
-        buf_append_z(out, "\r\n");
-    }
-    if (p->diagnostic.len) {
-        buf_append_z(out, "Diagnostic-Code: ");
-        letter_word(out, type);
-        letter_text(out, utf8, ";\r\n ", " ", p->diagnostic);
-    }
+    remote_put(p, out);
+    report_reply(p, utf8, "Diagnostic-Code: smtp; ", " ", out);
     date_field_put("Last-Attempt-Date: ", p->last_attempt_ms, out);
     if (p->action == REPORT_DELAYED)
         date_field_put("Will-Retry-Until: ", p->retry_until_ms, out);
@@ -171,7 +182,7 @@ static bool boundary_choose(struct str id, struct str returned, struct buf *ret_
 }
 
 struct parts {
-    struct buf text, status, header, subject, boundary;
+    struct buf text, status, header, subject, readable, boundary;
     struct str returned; /* what the third part holds: borrows the original, or `header` */
     struct str message_id;
     bool       full, utf8;
@@ -183,6 +194,7 @@ static void parts_done(struct parts *p)
     buf_done(&p->status);
     buf_done(&p->header);
     buf_done(&p->subject);
+    buf_done(&p->readable);
     buf_done(&p->boundary);
 }
 
@@ -195,6 +207,7 @@ static bool parts_make(const struct mail_report *r, struct parts *p)
     buf_init(&p->status, PARTS_MAX);
     buf_init(&p->header, 3 * HEADER_SHOWN_MAX);
     buf_init(&p->subject, HEADER_SHOWN_MAX);
+    buf_init(&p->readable, 4 * HEADER_SHOWN_MAX);
     buf_init(&p->boundary, BOUNDARY_MAX);
     if (!header_copy(r->content, &p->header))
         return false;
@@ -211,7 +224,8 @@ static bool parts_make(const struct mail_report *r, struct parts *p)
     if (!buf_ok(&p->boundary))
         return false;
     status_put(r, p->utf8, &p->status);
-    return report_text(r, buf_str(&p->subject), p->utf8, &p->text) && buf_ok(&p->status);
+    return mail_words_decode(buf_str(&p->subject), &p->readable) && report_text(r, buf_str(&p->readable), &p->text) &&
+           buf_ok(&p->status);
 }
 
 static void part_head(const struct parts *p, const char *type, bool eight_bit, struct buf *out)

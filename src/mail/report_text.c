@@ -1,11 +1,19 @@
-/* report_text.c: what a person reads: what happened, to whom, why, and what to do about it; then what the other server
- * said, for whoever helps. The words come from codes/, except where a report knows more than the code: "wait, it is
- * tried again" is wrong advice once the server has given up. Lines with words of strangers are indented, so that none
- * of them can be taken for a MIME boundary. */
+/* report_text.c: what a person reads: did it arrive, whom did it not reach, why, and what is there to do; then what the
+ * other server said, for whoever helps. The words come from codes/, where each number has a sentence for people who
+ * know nothing of mail servers.
+ *
+ * What another server said is quoted: behind a bar, and named as its own words. So it can neither pass for ours, nor
+ * for the beginning of a MIME part; and what could turn the direction of writing is taken out (mail_safe_text). It is
+ * plain text, so HTML in it is letters. To leave the words out was rejected: often they alone say what is wrong. */
 #include "mail/report_text.h"
 
+#include "codes/reading.h"
 #include "mail/date.h"
 #include "mail/letter.h"
+
+#include <stdio.h>
+
+enum { MINUTE_MS = 60 * 1000, HOUR_MS = 60 * MINUTE_MS, DAY_MS = 24 * HOUR_MS, TEXT_MAX = 4096 };
 
 static size_t count_of(const struct mail_report *r, enum mail_report_action action)
 {
@@ -27,125 +35,288 @@ const char *report_title(const struct mail_report *r)
     return "Passed on";
 }
 
+/* "Wed, 01 Mar 2000 12:30 UTC" */
+static void time_put(uint64_t time_ms, struct buf *out)
+{
+    enum { TO_THE_MINUTE = 22 };
+    char text[MAIL_DATE_TEXT + 1];
+
+    mail_date_text(time_ms, text);
+    buf_append(out, str_of(text, TO_THE_MINUTE));
+    buf_append_z(out, " UTC");
+}
+
+/* "5 days", "4 hours", "1 minute": rounded down, but never to nothing. */
+static void duration_put(uint64_t ms, struct buf *out)
+{
+    const char *unit = ms >= 2 * DAY_MS ? "day" : ms >= 2 * HOUR_MS ? "hour" : "minute";
+    uint64_t    n = ms / (ms >= 2 * DAY_MS ? DAY_MS : ms >= 2 * HOUR_MS ? HOUR_MS : MINUTE_MS);
+
+    n = n ? n : 1;
+    buf_append_u64(out, n);
+    buf_printf(out, " %s%s", unit, n == 1 ? "" : "s");
+}
+
+/* How long it was tried; 0: not known. */
+static uint64_t span_ms(const struct mail_report *r, const struct mail_report_recipient *p)
+{
+    return r->arrival_ms && p->last_attempt_ms > r->arrival_ms ? p->last_attempt_ms - r->arrival_ms : 0;
+}
+
+/* Wraps a sentence that was put together in `text`, and frees it. */
+static void sentence_put(const char *first, struct buf *text, struct buf *out)
+{
+    letter_text(out, true, first, "    ", buf_str(text));
+    if (!buf_ok(text))
+        out->failed = true;
+    buf_done(text);
+}
+
 static void opening_put(const struct mail_report *r, struct buf *out)
 {
     size_t      n = r->recipient_count, failed = count_of(r, REPORT_FAILED), delayed = count_of(r, REPORT_DELAYED);
-    const char *whom = n == 1 ? "the address below" : "the addresses below";
+    const char *at = n == 1 ? "at the address below" : "at the addresses below";
+    struct buf  text;
 
+    buf_init(&text, TEXT_MAX);
+    if (r->list) {
+        buf_append_z(&text, "A message to your mailing list ");
+        letter_address(&text, r->list, r->mta, true);
+    } else {
+        buf_append_z(&text, "Your message");
+    }
     if (failed == n)
-        letter_line(out, "Your message could not be delivered to %s.", whom);
+        buf_printf(&text, " did not arrive %s. It is not tried again.", at);
     else if (delayed == n)
-        letter_line(out,
-                    "Your message has not yet reached %s. You need not do anything:\r\n"
-                    "the server keeps trying. Please do not send the message again.",
-                    whom);
+        buf_printf(&text,
+                   " has not arrived yet %s. You need not do anything: this server goes on trying. Please do not send "
+                   "the message again.",
+                   at);
     else if (failed || delayed)
-        letter_line(out, "Your message could not be delivered to all of the addresses below.");
+        buf_printf(&text, " did not arrive at all of the addresses below.");
+    else if (count_of(r, REPORT_DELIVERED) == n)
+        buf_printf(&text, " has arrived. You get this receipt because it was asked for.");
     else
-        letter_line(out, "This tells you, as you asked, what became of your message.");
+        buf_printf(&text, " was passed on. You get this receipt because it was asked for.");
+    letter_text(out, true, "", "", buf_str(&text));
+    if (!buf_ok(&text))
+        out->failed = true;
+    buf_done(&text);
+    if (!r->list && (failed || delayed))
+        letter_line(out, "If it had other recipients, this report says nothing about them.");
 }
 
-static void advice_put(const struct mail_report_recipient *p, struct str fix, bool utf8, struct buf *out)
+/* "mx.example.net (192.0.2.1)" */
+static void server_put(const struct mail_report_recipient *p, struct buf *out)
 {
-    const struct codes_enhanced *expired = codes_enhanced(5, 4, 7);
-    bool                         gave_up = p->action == REPORT_FAILED && p->status.class == 4;
+    struct str name = p->remote.len ? p->remote : p->remote_address;
 
-    if (gave_up)
-        letter_text(out, utf8, "    ", "    ",
-                    STR("This looked temporary, but it lasted so long that the server has given up."));
-    if (gave_up && expired)
-        fix = expired->fix_sender;
-    letter_text(out, utf8, "    What you can do: ", "    ", fix);
+    letter_word(out, name);
+    if (p->remote.len && p->remote_address.len) {
+        buf_append_z(out, " (");
+        letter_word(out, p->remote_address);
+        buf_append_byte(out, ')');
+    }
 }
 
-static void moved_put(const struct mail_report *r, const struct mail_report_recipient *p, bool utf8, struct buf *out)
+void report_reply(const struct mail_report_recipient *p, bool utf8, const char *first, const char *further,
+                  struct buf *out)
 {
+    struct str rest = p->reply;
+    char       code[4], head[64];
+    bool       last = p->code < 200 || p->code > 599;
+
+    snprintf(code, sizeof code, "%u", p->code % 1000u);
+    for (size_t n = 1; !last; n++) {
+        struct str line = str_cut(&rest, '\n');
+
+        last = !rest.data || n == REPORT_REPLY_LINES;
+        if (str_starts(line, str_from(code)) && (line.len == 3 || line.data[3] == ' ' || line.data[3] == '-'))
+            line = str_skip(line, 4);
+        line = str_trim(line);
+        snprintf(head, sizeof head, "%s%s%s", n == 1 ? first : further, code, !last ? "-" : line.len ? " " : "");
+        letter_text(out, utf8, head, further, line);
+    }
+}
+
+/* What the reply means, by its numbers and its words; without one, what the status means. */
+static struct codes_report words_of(const struct mail_report_recipient *p)
+{
+    struct codes_reading reading;
+    struct codes_report  words = codes_report(0, p->last_status.class ? p->last_status : p->status);
+    struct buf           reply;
+
+    if (!p->code)
+        return words;
+    buf_init(&reply, TEXT_MAX);
+    report_reply(p, true, "", "", &reply);
+    if (codes_read(buf_str(&reply), &reading))
+        words = codes_reading_report(&reading);
+    buf_done(&reply);
+    return words;
+}
+
+static void server_words_put(const struct mail_report_recipient *p, struct buf *out)
+{
+    bool       named = p->remote.len || p->remote_address.len;
+    struct buf text;
+
+    if (!p->code && (!p->happened.len || !named))
+        return;
+    buf_init(&text, TEXT_MAX);
+    buf_append_z(&text, p->code ? "The server " : "At the server ");
+    server_put(p, &text);
+    if (p->code) {
+        buf_append_z(&text, " said (its own words, not ours):");
+    } else {
+        buf_append_z(&text, ": ");
+        buf_append(&text, p->happened);
+        buf_append_byte(&text, '.');
+    }
+    sentence_put("    ", &text, out);
+    report_reply(p, true, "      | ", "      | ", out);
+}
+
+static void attempts_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
+{
+    uint64_t span = span_ms(r, p);
+
+    if (!p->attempts || !p->last_attempt_ms)
+        return;
+    if (p->attempts == 1) {
+        buf_append_z(out, "    Tried once, on ");
+    } else {
+        buf_printf(out, "    Tried %u times", p->attempts);
+        if (span) {
+            buf_append_z(out, " in ");
+            duration_put(span, out);
+        }
+        buf_append_z(out, ", the last time on ");
+    }
+    time_put(p->last_attempt_ms, out);
+    buf_append_z(out, ".\r\n");
+}
+
+static void failed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
+{
+    bool                expired = p->last_status.class != 0;
+    struct codes_report words = words_of(p);
+    struct str          advice = words.advice;
+    struct buf          text;
+
+    if (p->is_behind) {
+        letter_text(out, true, "    Not delivered: ", "    ",
+                    STR("This address is right, but it leads on to others, and one of them did not take the message."));
+        letter_text(out, true, "    What you can do: ", "    ",
+                    STR("Tell whoever looks after this address; what it leads to must be mended there."));
+        return;
+    }
+    buf_init(&text, TEXT_MAX);
+    if (expired) {
+        buf_append_z(&text, "This server tried for ");
+        if (span_ms(r, p))
+            duration_put(span_ms(r, p), &text);
+        else
+            buf_append_z(&text, "a long time");
+        buf_append_z(&text, ", in vain, and has given up. What stood in the way the last time: ");
+    }
+    buf_append(&text, words.happened);
+    sentence_put("    Not delivered: ", &text, out);
+    if (p->moved_to) {
+        buf_append_z(out, p->remote.len ? "    The new address, as that server gives it: " : "    The new address: ");
+        letter_address(out, p->moved_to, r->mta, true);
+        buf_append_z(out, "\r\n");
+        advice = p->remote.len ? STR("If you trust this, send the message to the new address and put that into your "
+                                     "address book.")
+                               : STR("Send the message to the new address, and put that into your address book.");
+    }
+    if (r->list)
+        advice = STR("If this goes on, take the address off your list.");
+    letter_text(out, true, "    What you can do: ", "    ", advice);
+    server_words_put(p, out);
+    attempts_put(r, p, out);
+}
+
+static void delayed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
+{
+    letter_text(out, true, "    Not delivered yet: ", "    ", words_of(p).happened);
+    server_words_put(p, out);
+    attempts_put(r, p, out);
+    if (!p->retry_until_ms)
+        return;
+    buf_append_z(out, "    This server goes on until ");
+    time_put(p->retry_until_ms, out);
+    buf_append_z(out, ".\r\n");
+    if (p->tells_failure)
+        letter_line(out, "    You are told if it has not arrived by then.");
+}
+
+static void relayed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
+{
+    struct buf text;
+
+    buf_init(&text, TEXT_MAX);
+    buf_append_z(&text, "To ");
+    if (p->remote.len || p->remote_address.len) {
+        buf_append_z(&text, "the server ");
+        server_put(p, &text);
+    } else {
+        buf_append_z(&text, "another server");
+    }
+    buf_append_z(&text,
+                 ", which gives no receipts. You hear of the message again only if it cannot be delivered there.");
+    sentence_put("    Passed on: ", &text, out);
     if (!p->moved_to)
         return;
-    buf_append_z(out, "    The new address: ");
-    letter_address(out, p->moved_to, r->mta, utf8);
-    buf_append_z(out, "\r\n");
+    buf_append_z(out, "    The new address, as that server gives it: ");
+    letter_address(out, p->moved_to, r->mta, true);
+    letter_line(out, "\r\n    If you trust this, put it into your address book.");
 }
 
-static void diagnostic_put(const struct mail_report_recipient *p, bool utf8, struct buf *out)
+static void recipient_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
 {
-    if (!p->diagnostic.len)
-        return;
-    if (p->remote_mta.len) {
-        buf_append_z(out, "    The server ");
-        letter_word(out, p->remote_mta);
-        buf_append_z(out, " said:\r\n");
-    } else {
-        buf_append_z(out, "    In technical terms:\r\n");
-    }
-    letter_text(out, utf8, "        ", "        ", p->diagnostic);
-}
-
-static void recipient_put(const struct mail_report *r, const struct mail_report_recipient *p, bool utf8,
-                          struct buf *out)
-{
-    struct codes_words words = codes_explain(p->code, p->status);
-    struct str         meaning = p->explanation.len ? p->explanation : words.meaning;
-
     buf_append_z(out, "\r\n  ");
-    letter_address(out, &p->final, r->mta, utf8);
+    letter_address(out, &p->final, r->mta, true);
     buf_append_z(out, "\r\n");
     switch (p->action) {
     case REPORT_FAILED:
-        if (p->is_behind) {
-            letter_text(out, utf8, "    Not delivered: ", "    ",
-                        STR("This address is right, but it leads on to others, and one of them fails:"));
-            letter_text(out, utf8, "        ", "        ", meaning);
-            letter_text(out, utf8, "    What you can do: ", "    ",
-                        STR("Tell whoever looks after this address; what it leads to must be mended there."));
-            diagnostic_put(p, utf8, out);
-            break;
-        }
-        letter_text(out, utf8, "    Not delivered: ", "    ", meaning);
-        moved_put(r, p, utf8, out);
-        advice_put(p, words.fix_sender, utf8, out);
-        diagnostic_put(p, utf8, out);
+        failed_put(r, p, out);
         break;
     case REPORT_DELAYED:
-        letter_text(out, utf8, "    Not delivered yet: ", "    ", meaning);
-        if (p->retry_until_ms) {
-            buf_append_z(out, "    The server keeps trying until ");
-            mail_date_format(p->retry_until_ms, out);
-            buf_append_z(out, ".\r\n");
-        }
-        diagnostic_put(p, utf8, out);
+        delayed_put(r, p, out);
         break;
     case REPORT_DELIVERED:
-        letter_line(out, "    Delivered into the mailbox.");
+        letter_line(out, "    Delivered: it is in the mailbox.");
         break;
     case REPORT_RELAYED:
-        letter_line(out, "    Passed on to a server that sends no reports; you will hear no more from here.");
+        relayed_put(r, p, out);
         break;
     case REPORT_EXPANDED:
-        letter_line(out, "    Passed on to everybody behind this address; you will hear no more from here.");
+        letter_line(out, "    Passed on: to everybody behind this address. You hear no more of it from here.");
         break;
     }
 }
 
-bool report_text(const struct mail_report *r, struct str subject, bool utf8, struct buf *out)
+bool report_text(const struct mail_report *r, struct str subject, struct buf *out)
 {
     size_t shown = r->recipient_count < MAIL_REPORT_PEOPLE_MAX ? r->recipient_count : MAIL_REPORT_PEOPLE_MAX;
 
     opening_put(r, out);
     buf_append_z(out, "\r\n");
     if (subject.len)
-        letter_text(out, utf8, "  Subject:  ", "            ", subject);
+        letter_text(out, true, "  Subject:  ", "            ", subject);
     if (r->arrival_ms) {
-        buf_append_z(out, "  Received: ");
-        mail_date_format(r->arrival_ms, out);
+        buf_append_z(out, "  Sent:     ");
+        time_put(r->arrival_ms, out);
         buf_append_z(out, "\r\n");
     }
     for (size_t i = 0; i < shown; i++)
-        recipient_put(r, &r->recipients[i], utf8, out);
+        recipient_put(r, &r->recipients[i], out);
     if (shown < r->recipient_count)
         letter_line(out, "\r\n  ... and %zu more; the second part of this report lists %s.", r->recipient_count - shown,
                     r->recipient_count <= MAIL_REPORT_RECIPIENTS_MAX ? "them all" : "the first of them");
     buf_append_z(out, "\r\nThis report was written by the mail server ");
     letter_word(out, r->mta);
-    return letter_line(out, ".\r\nIts postmaster reads answers to it.");
+    return letter_line(out, ".\r\nIf you answer it, its postmaster reads that, who is a person and can help.\r\n"
+                            "What follows below is for mail programs, and for whoever helps you.");
 }

@@ -2,8 +2,9 @@
  * and written into the same group of records as the outcome they tell of.
  *
  * A recipient is named as the sender wrote it. What an alias or a forward led to is named only to the owner of a list,
- * who knows its members. Diagnostics of ours are not shown: they tell of paths and quotas here; plain words from the
- * tables of codes say what the sender needs. */
+ * who knows its members; to all others the server that was asked and what it said are left out as well, for a server
+ * has the name of its domain, and most of them repeat the address. Diagnostics of ours are not shown: they tell of
+ * paths and quotas here; plain words from the tables of codes say what the sender needs. */
 #include "mail/report.h"
 #include "server/back.h"
 #include "server/log.h"
@@ -15,6 +16,7 @@ enum { FULL_REPORTS_MAX = 16, HEADER_READ = 256 << 10 };
 
 struct letter {
     const struct mail_address    *to;
+    const struct mail_address    *list; /* whose owner this is, or NULL */
     struct mail_report_recipient *recipients;
     size_t                        count;
     bool                          failures;
@@ -56,6 +58,31 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
     return r->letters[r->count].recipients ? &r->letters[r->count++] : NULL;
 }
 
+static struct codes_status status_of(const struct attempt_recipient *to, enum mail_report_action action)
+{
+    struct codes_status status;
+
+    if (codes_status_parse(to->status, &status))
+        return status;
+    return action == REPORT_FAILED    ? (struct codes_status){5, 0, 0}
+           : action == REPORT_DELAYED ? (struct codes_status){4, 0, 0}
+                                      : (struct codes_status){2, 0, 0};
+}
+
+/* What is known of the server that was asked, for those who may learn of it. */
+static void put_remote(const struct attempt_recipient *to, struct mail_report_recipient *entry)
+{
+    entry->moved_to = to->moved_to;
+    if (!attempt_was_remote(to))
+        return;
+    entry->remote = to->remote;
+    entry->remote_address = to->remote_address;
+    entry->code = to->code;
+    entry->reply = to->reply;
+    if (!to->code)
+        entry->happened = to->reason;
+}
+
 bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
 {
     struct attempt                 *a = r->attempt;
@@ -74,19 +101,21 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
     letter = letter_to(r, sender);
     if (!letter)
         return false;
-    if (!codes_status_parse(to->status, &entry.status))
-        entry.status = action == REPORT_FAILED    ? (struct codes_status){5, 0, 0}
-                       : action == REPORT_DELAYED ? (struct codes_status){4, 0, 0}
-                                                  : (struct codes_status){2, 0, 0};
+    if (attempt_is_override(a, i))
+        letter->list = &root->address;
+    entry.status = status_of(to, entry.action);
+    codes_status_parse(to->last_status, &entry.last_status);
+    entry.attempts = a->progress.attempts + to->tried;
     entry.last_attempt_ms = to->tried ? a->now_ms : a->progress.last_ms;
+    entry.tells_failure = !root->notify || root->notify & NOTIFY_FAILURE;
     if (action == REPORT_DELAYED)
         entry.retry_until_ms =
             (a->progress.since_ms ? a->progress.since_ms : message_id_time_ms(a->id)) + a->back->config->queue.expire;
-    if (to->root == i)
-        entry.moved_to = to->moved_to;
+    if (to->root == i || to_owner)
+        put_remote(to, &entry);
     else /* who is told the truth anyway need not look for a slip in an address that is right */
-        entry.is_behind = !to_owner && (a->message.envelope.origin.class == CLASS_SUBMITTER ||
-                                        a->message.envelope.origin.class == CLASS_RELAY);
+        entry.is_behind =
+            a->message.envelope.origin.class == CLASS_SUBMITTER || a->message.envelope.origin.class == CLASS_RELAY;
     for (size_t k = 0; k < letter->count; k++) /* several members of one alias are one failure to the sender */
         if (mail_address_eq(&letter->recipients[k].final, &entry.final) && letter->recipients[k].action == entry.action)
             return true;
@@ -146,6 +175,7 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
     struct mail_report r = {.mta = str_from(b->config->hostname),
                             .date_ms = message_id_time_ms(id),
                             .to = *letter->to,
+                            .list = letter->list,
                             .envelope_id = a->message.envelope.envid,
                             .arrival_ms = a->message.received_ms,
                             .smtputf8 = a->message.envelope.smtputf8,

@@ -109,6 +109,35 @@ static void numbers_alone(void **state)
     assert_int_equal(r.class, 5); /* the digit holds */
 }
 
+static void reports_follow_the_words(void **state)
+{
+    static const struct {
+        const char *reply, *happened;
+    } cases[] = {
+        {"550 5.1.1 No such user here", "no mailbox of this name"},
+        {"550 No such user here", "no mailbox of this name"},
+        {"550 5.7.1 Message rejected as spam", "unwanted mail"},
+        {"450 4.7.1 Greylisted, try again in 5 minutes", "writes for the first time"},
+        {"552 5.2.2 Over quota", "mailbox is full"},
+        {"550 5.4.1 Recipient address rejected: Access denied. [x.prod.protection.outlook.com]",
+         "no mailbox of this name"},
+        {"556 5.1.10 Recipient address has null MX", "takes no mail at all"},
+        {"550 5.7.0", "By its rules"},
+    };
+    struct codes_reading r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_true(codes_read(str_from(cases[i].reply), &r));
+        if (str_find(codes_reading_report(&r).happened, str_from(cases[i].happened)) == STR_NOT_FOUND)
+            fail_msg("%s: %.*s", cases[i].reply, STR_ARG(codes_reading_report(&r).happened));
+    }
+    for (size_t i = 0; i < codes_topic_count(); i++) {
+        r = (struct codes_reading){.by_words = true, .topic = codes_topic_at(i)};
+        assert_true(codes_reading_report(&r).happened.len && codes_reading_report(&r).advice.len);
+    }
+}
+
 static void topics_have_names(void **state)
 {
     (void)state;
@@ -135,11 +164,9 @@ static void pairs_are_known_in_both_orders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_of_bounces),
-        cmocka_unit_test(what_is_no_code),
-        cmocka_unit_test(numbers_alone),
-        cmocka_unit_test(topics_have_names),
-        cmocka_unit_test(pairs_are_known_in_both_orders),
+        cmocka_unit_test(lines_of_bounces),  cmocka_unit_test(what_is_no_code),
+        cmocka_unit_test(numbers_alone),     cmocka_unit_test(reports_follow_the_words),
+        cmocka_unit_test(topics_have_names), cmocka_unit_test(pairs_are_known_in_both_orders),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,9 +155,13 @@ static void report(struct input *in, unsigned flags)
         to[i].status.class = (uint8_t)next_number(in, 6);
         to[i].status.subject = (uint16_t)next_number(in, 256);
         to[i].code = (uint16_t)(next_number(in, 256) * 3);
-        to[i].remote_mta = next(in);
-        to[i].diagnostic_type = next(in);
-        to[i].diagnostic = next(in);
+        to[i].remote = next(in);
+        to[i].remote_address = next(in);
+        to[i].reply = next(in);
+        to[i].happened = next(in);
+        to[i].last_status.class = (uint8_t)next_number(in, 6);
+        to[i].attempts = next_number(in, 3);
+        to[i].last_attempt_ms = next_number(in, 2) * (TIME_MS + 1000ull * 3600);
         to[i].is_behind = next_number(in, 2);
         to[i].retry_until_ms = next_number(in, 2) * (uint64_t)TIME_MS;
         if (next_number(in, 4) == 3) {
