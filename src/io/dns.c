@@ -213,6 +213,8 @@ static bool use_system(struct io_dns *d, struct err *err)
 {
     int status = ub_ctx_resolvconf(d->context, NULL);
 
+    if (status == UB_READFILE) /* as the C library does */
+        status = ub_ctx_set_fwd(d->context, "127.0.0.1");
     return status == 0 || err_set(err, ERR_CONFIG, "/etc/resolv.conf: %s; or name a resolver: dns { server = \"…\" }",
                                   ub_strerror(status));
 }

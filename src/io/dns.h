@@ -1,6 +1,6 @@
 /* dns.h: questions to the DNS, answered later, from a cache where that knows, and validated (libunbound underneath).
  *
- * The library resolves on a thread of its own, which starts with the first question. */
+ * The library resolves on a thread of its own, which starts with the first question. Files are read by io_dns_new. */
 #ifndef TACIT_IO_DNS_H
 #define TACIT_IO_DNS_H
 
@@ -8,7 +8,8 @@
 #include "mail/dns.h"
 
 struct io_dns_options {
-    const char *server;     /* "192.0.2.1:53", "[2001:db8::1]:53"; empty or NULL: those of /etc/resolv.conf */
+    const char *server;     /* "192.0.2.1:53", "[2001:db8::1]:53"; empty or NULL: those of /etc/resolv.conf,
+                               or without that file this machine */
     bool        validate;   /* by DNSSEC */
     const char *anchors;    /* file with the root's trust anchor; NULL: where Debian keeps it */
     uint64_t    cache;      /* octets, roughly; 0: 32 MiB */

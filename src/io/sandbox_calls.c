@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,36 +49,40 @@ enum { PR_NAME_MEMORY = 0x53564d41 /* PR_SET_VMA: newer C libraries say what mem
 struct row {
     int      call;
     unsigned profiles;
-    bool     absent, has_condition;
+    int      error; /* that it is answered with; 0: it is allowed */
+    bool     has_condition;
     unsigned argument;
     uint64_t mask, value;
 };
 
 static const struct row rows[] = {
-#define SANDBOX_CALL(name, profiles) {SCMP_SYS(name), profiles, false, false, 0, 0, 0},
+#define SANDBOX_CALL(name, profiles) {SCMP_SYS(name), profiles, 0, false, 0, 0, 0},
 #define SANDBOX_CALL_IF(name, profiles, argument, mask, value) \
-    {SCMP_SYS(name), profiles, false, true, argument, mask, (uint64_t)(value)},
-#define SANDBOX_ABSENT(name) {SCMP_SYS(name), ALL, true, false, 0, 0, 0},
+    SANDBOX_REFUSED_IF(name, profiles, argument, mask, value, 0)
+#define SANDBOX_REFUSED_IF(name, profiles, argument, mask, value, error) \
+    {SCMP_SYS(name), profiles, error, true, argument, mask, (uint64_t)(value)},
+#define SANDBOX_ABSENT(name) {SCMP_SYS(name), ALL, ENOSYS, false, 0, 0, 0},
 #include "io/sandbox.def"
 #undef SANDBOX_CALL
 #undef SANDBOX_CALL_IF
+#undef SANDBOX_REFUSED_IF
 #undef SANDBOX_ABSENT
 };
 
 /* What the sanitizers' own code needs beside: the leak check stops all threads by tracing them from a clone. */
 #ifdef TACIT_SANITIZED
 static const struct row sanitizer_rows[] = {
-    {SCMP_SYS(clone), ALL, false, true, CLONE_FLAGS_ARGUMENT, 0xffffffff,
+    {SCMP_SYS(clone), ALL, 0, true, CLONE_FLAGS_ARGUMENT, 0xffffffff,
      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED},
-    {SCMP_SYS(ptrace), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(wait4), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(prctl), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(personality), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(getdents), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(getdents64), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(tgkill), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(getppid), ALL, false, false, 0, 0, 0},
-    {SCMP_SYS(open), ALL, false, false, 0, 0, 0},
+    {SCMP_SYS(ptrace), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(wait4), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(prctl), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(personality), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(getdents), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(getdents64), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(tgkill), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(getppid), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(open), ALL, 0, false, 0, 0, 0},
 };
 #endif
 
@@ -150,7 +155,7 @@ bool sandbox_has_seccomp(void)
 
 static int add(scmp_filter_ctx filter, const struct row *row)
 {
-    uint32_t            action = row->absent ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_ALLOW;
+    uint32_t            action = row->error ? SCMP_ACT_ERRNO((uint32_t)row->error) : SCMP_ACT_ALLOW;
     uint64_t            value = row->value == OWN_PID ? (uint64_t)getpid() : row->value;
     struct scmp_arg_cmp condition = SCMP_CMP(row->argument, SCMP_CMP_MASKED_EQ, row->mask, value);
 

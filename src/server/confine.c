@@ -5,6 +5,11 @@
  *           the folder to read
  *   back    the spool, and the roots of the mailboxes
  *   resolver  what tells it whom to ask and whom to believe, to read; TCP to name servers' ports
+=======
+ *   front     its own lane
+ *   keeper    its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
+ *   back      the spool, and the roots of the mailboxes
+ *   resolver  nothing: what it reads it has read before; TCP to name servers' ports
  *   carrier   nothing: contents come as descriptors from back; TCP to any port, and Unix sockets, which need no right
  *
  * Landlock grants trees and cannot take a part out again. `data` itself is therefore given to nobody (unless mailboxes
@@ -21,14 +26,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum {
-    ARENA_CHUNK = 4096,
-    ARENA_MAX = 64 << 20,
-    PATHS_OF_DIRECTORY = 3,
-    PATHS_OF_OTHERS = 8,
-    PORTS_MAX = 2,
-    DNS_PORT = 53
-};
+enum { ARENA_CHUNK = 4096, ARENA_MAX = 64 << 20, PATHS_OF_DIRECTORY = 3, PORTS_MAX = 2, DNS_PORT = 53 };
 
 struct paths {
     struct sandbox_path *items;
@@ -65,15 +63,6 @@ static void add_directory(struct paths *p, const struct config *config, const ch
         add(p, arena_printf(&p->arena, "%.*s", (int)(slash ? slash : 1), path.data), SANDBOX_READ);
 }
 
-/* What the library that asks the DNS reads. */
-static void add_resolver(struct paths *p)
-{
-    static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/usr/share/dns/root.key"};
-
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        add(p, str_from(files[i]), SANDBOX_READ);
-}
-
 static size_t name_server_ports(const struct config *config, uint16_t ports[PORTS_MAX])
 {
     struct io_address address[2];
@@ -95,8 +84,6 @@ static void collect(struct paths *p, const struct config *config, enum role role
         add(p, arena_printf(&p->arena, "%s/spool", config->data), files);
     else if (role == ROLE_KEEPER)
         add_database(p, config_contacts_path(config, &p->arena));
-    else if (role == ROLE_RESOLVER)
-        add_resolver(p);
     for (size_t i = 0; i < config->domain_count; i++)
         if (role == ROLE_KEEPER)
             add_directory(p, config, config->domains[i].directory);
@@ -120,7 +107,7 @@ bool confine_role(const struct config *config, enum role role, unsigned lane, st
                                                     [ROLE_BACK] = SANDBOX_BACK,
                                                     [ROLE_RESOLVER] = SANDBOX_RESOLVER,
                                                     [ROLE_CARRIER] = SANDBOX_CARRIER};
-    struct paths p = {.items = calloc(config->domain_count * PATHS_OF_DIRECTORY + PATHS_OF_OTHERS, sizeof *p.items)};
+    struct paths         p = {.items = calloc((config->domain_count + 1) * PATHS_OF_DIRECTORY, sizeof *p.items)};
     struct sandbox_needs needs = {.profile = profiles[role], .any_port = role == ROLE_CARRIER};
     uint16_t             ports[PORTS_MAX];
     bool                 ok;

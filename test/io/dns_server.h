@@ -1,6 +1,7 @@
 /* dns_server.h: a DNS server in the loop of a test: what it says is decided by the first label of the name.
  *
- *   mx..., cname..., many..., no..., empty..., broken..., refused..., silent..., garbage... (and then the answer) */
+ *   mx..., cname..., many..., no..., empty..., broken..., refused..., silent..., garbage... (and then the answer),
+ *   cut... (the answer is too long for UDP; here it always says the same over TCP) */
 #ifndef TACIT_TEST_IO_DNS_SERVER_H
 #define TACIT_TEST_IO_DNS_SERVER_H
 
@@ -21,10 +22,10 @@ static inline void dns_server_must(bool right)
 enum { DNS_SERVER_HEADER = 12, DNS_SERVER_PACKET = 1500, DNS_SERVER_TTL = 300 };
 
 struct dns_server {
-    int              fd;
-    struct io_watch *watch;
+    int              fd, tcp;
+    struct io_watch *watch, *tcp_watch;
     uint16_t         port;
-    unsigned         questions;
+    unsigned         questions, tcp_questions;
 };
 
 static inline void dns_server_put16(struct buf *b, unsigned v)
@@ -45,19 +46,21 @@ static inline void dns_server_put_rr(struct buf *b, const char *owner, size_t ow
     buf_append(b, data);
 }
 
-static inline void dns_server_reply(struct dns_server *s, struct str packet, const struct sockaddr_in *peer)
+/* NULL for `peer`: over TCP. False: it is silent. */
+static inline bool dns_server_make(struct dns_server *s, struct str packet, const struct sockaddr_in *peer,
+                                   struct buf *out)
 {
     struct str name = str_skip(packet, DNS_SERVER_HEADER), label = str_part(name, 1, (unsigned char)name.data[0]);
     size_t     len = strlen(name.data) + 1;
     unsigned   type = (unsigned char)name.data[len + 1], code = 0, count = 0;
-    struct buf out, records;
+    bool       is_cut = peer && str_starts(label, STR("cut"));
+    struct buf records;
 
-    buf_init(&out, DNS_SERVER_PACKET);
     buf_init(&records, DNS_SERVER_PACKET);
     s->questions++;
     if (str_starts(label, STR("silent")))
-        return;
-    if (str_starts(label, STR("garbage"))) {
+        return false;
+    if (peer && str_starts(label, STR("garbage"))) {
         struct str id = str_part(packet, 0, 2);
 
         sendto(s->fd, "xx", 2, 0, (const void *)peer, sizeof *peer);
@@ -81,23 +84,59 @@ static inline void dns_server_reply(struct dns_server *s, struct str packet, con
     } else if (str_starts(label, STR("many"))) {
         for (; count < 30; count++)
             dns_server_put_rr(&records, NULL, 0, 1, str_of((char[]){'\300', 0, 2, (char)count}, 4));
-    } else if (!str_starts(label, STR("empty"))) {
+    } else if (!is_cut && !str_starts(label, STR("empty"))) {
         dns_server_put_rr(&records, NULL, 0, type,
                           type == DNS_A ? STR("\300\0\2\1") : STR("\0\12\2mx\7example\4test\0"));
         count = 1;
     }
-    buf_append(&out, str_part(packet, 0, 2));
-    dns_server_put16(&out, 0x8580 | code);
-    dns_server_put16(&out, 1);
-    dns_server_put16(&out, count);
-    dns_server_put16(&out, 0);
-    dns_server_put16(&out, 0);
-    buf_append(&out, str_part(packet, DNS_SERVER_HEADER, len + 4));
-    buf_append(&out, buf_str(&records));
-    dns_server_must(buf_ok(&out) && buf_ok(&records));
-    sendto(s->fd, out.data, out.len, 0, (const void *)peer, sizeof *peer);
-    buf_done(&out);
+    buf_append(out, str_part(packet, 0, 2));
+    dns_server_put16(out, 0x8580 | code | (is_cut ? 0x200 : 0));
+    dns_server_put16(out, 1);
+    dns_server_put16(out, count);
+    dns_server_put16(out, 0);
+    dns_server_put16(out, 0);
+    buf_append(out, str_part(packet, DNS_SERVER_HEADER, len + 4));
+    buf_append(out, buf_str(&records));
+    dns_server_must(buf_ok(out) && buf_ok(&records));
     buf_done(&records);
+    return true;
+}
+
+static inline void dns_server_reply(struct dns_server *s, struct str packet, const struct sockaddr_in *peer)
+{
+    struct buf out;
+
+    buf_init(&out, DNS_SERVER_PACKET);
+    if (dns_server_make(s, packet, peer, &out))
+        sendto(s->fd, out.data, out.len, 0, (const void *)peer, sizeof *peer);
+    buf_done(&out);
+}
+
+/* One question, as soon as it comes. */
+static inline void dns_server_accept(unsigned what, void *arg)
+{
+    struct dns_server *s = arg;
+    int                fd = accept(s->tcp, NULL, NULL);
+    char               packet[2 + DNS_SERVER_PACKET + 1] = {0};
+    struct buf         out, framed;
+    ssize_t            n = fd < 0 ? 0 : recv(fd, packet, 2, MSG_WAITALL);
+
+    (void)what;
+    if (n == 2)
+        n = recv(fd, packet, (size_t)((unsigned char)packet[0] << 8 | (unsigned char)packet[1]) % DNS_SERVER_PACKET,
+                 MSG_WAITALL);
+    buf_init(&out, DNS_SERVER_PACKET);
+    buf_init(&framed, 2 + DNS_SERVER_PACKET);
+    if (n > DNS_SERVER_HEADER && dns_server_make(s, str_of(packet, (size_t)n), NULL, &out)) {
+        s->tcp_questions++;
+        dns_server_put16(&framed, (unsigned)out.len);
+        buf_append(&framed, buf_str(&out));
+        send(fd, framed.data, framed.len, MSG_NOSIGNAL);
+    }
+    buf_done(&framed);
+    buf_done(&out);
+    if (fd >= 0)
+        close(fd);
 }
 
 static inline void dns_server_ready(unsigned what, void *arg)
@@ -126,12 +165,18 @@ static inline void dns_server_init(struct dns_server *s, struct io_loop *loop)
     s->watch = io_watch_new(loop, s->fd, dns_server_ready, s, &err);
     dns_server_must(s->watch);
     dns_server_must(io_watch_want(s->watch, IO_READABLE, &err));
+    s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    dns_server_must(bind(s->tcp, (const void *)&address, sizeof address) == 0 && listen(s->tcp, 8) == 0);
+    s->tcp_watch = io_watch_new(loop, s->tcp, dns_server_accept, s, &err);
+    dns_server_must(s->tcp_watch && io_watch_want(s->tcp_watch, IO_READABLE, &err));
 }
 
 static inline void dns_server_done(struct dns_server *s)
 {
     io_watch_free(s->watch);
+    io_watch_free(s->tcp_watch);
     close(s->fd);
+    close(s->tcp);
 }
 
 #endif

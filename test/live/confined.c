@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -108,6 +109,21 @@ static int execute(void)
     return execve("/bin/true", argv, env);
 }
 
+/* To an address where nobody listens; all walls stand before that is found out. */
+static int reach(unsigned short port, int how)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(0x7f000063)}};
+    struct iovec       data = {name, 1};
+    struct msghdr      m = {.msg_name = &a, .msg_namelen = sizeof a, .msg_iov = &data, .msg_iovlen = 1};
+    int                fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    return fd < 0               ? -1
+           : how == SYS_connect ? connect(fd, (void *)&a, sizeof a)
+           : how == SYS_bind    ? bind(fd, (void *)&a, sizeof a)
+           : how == SYS_sendmsg ? (int)sendmsg(fd, &m, MSG_FASTOPEN | MSG_NOSIGNAL)
+                                : (int)sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&a, sizeof a);
+}
+
 #define CALL(...) (syscall(__VA_ARGS__) < 0 ? -1 : 0)
 static struct rlimit limit = {4096, 4096};
 
@@ -134,6 +150,7 @@ static struct rlimit limit = {4096, 4096};
     DEED(make_outside, make(below("CONFINED_DATA", "/../made")))                           \
     DEED(make_mailbox, CALL(SYS_mkdirat, AT_FDCWD, below("CONFINED_MAILBOX", name), 0700)) \
     DEED(unlink_mail, CALL(SYS_unlinkat, AT_FDCWD, below("CONFINED_MAIL", name), 0))       \
+    DEED(cut_file, CALL(SYS_ftruncate, -1, 0))                                             \
     DEED(chmod, CALL(SYS_fchmodat, AT_FDCWD, "/nowhere", 0700))                            \
     DEED(chown, CALL(SYS_fchownat, AT_FDCWD, "/nowhere", 0, 0, 0))                         \
     DEED(link, CALL(SYS_linkat, AT_FDCWD, "/nowhere", AT_FDCWD, "/nowhere/link", 0))       \
@@ -165,6 +182,13 @@ static struct rlimit limit = {4096, 4096};
     DEED(socket_inet, socket(AF_INET, SOCK_STREAM, 0) < 0 ? -1 : 0)                        \
     DEED(socket_unix, socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? -1 : 0)                        \
     DEED(socket_netlink, socket(AF_NETLINK, SOCK_RAW, 0) < 0 ? -1 : 0)                     \
+    DEED(socket_packet, socket(AF_PACKET, SOCK_RAW, 0) < 0 ? -1 : 0)                       \
+    DEED(connect_to_name_server, reach(53, SYS_connect))                                   \
+    DEED(connect_elsewhere, reach(1, SYS_connect))                                         \
+    DEED(connect_with_data, reach(1, SYS_sendmsg))                                         \
+    DEED(connect_with_data_by_sendto, reach(1, SYS_sendto))                                \
+    DEED(bind_tcp, reach(61999, SYS_bind))                                                 \
+    DEED(accept, accept(-1, NULL, NULL))                                                   \
     DEED(connect, connect(-1, NULL, 0))                                                    \
     DEED(bind, bind(-1, NULL, 0))                                                          \
     DEED(listen, listen(-1, 1))                                                            \
