@@ -24,9 +24,10 @@
 enum { FD_CHANNEL = 3, FD_CONFIG, FD_COUNTERS, FD_LOG };
 enum {
     ORPHAN_GRACE_MS = 1000,
-    OVERDUE_MS = 1000,  /* after the grace time */
-    MESSAGE_MAX = 1024, /* octets that we send */
-    KEPT_MAX = 2048,    /* listeners and peers before START */
+    OVERDUE_MS = 1000,    /* after the grace time */
+    MESSAGE_MAX = 1024,   /* octets that we send */
+    KEPT_MAX = 2048,      /* listeners and peers before START */
+    SYSTEM_NAME_MAX = 15, /* letters of a process's name that the system keeps */
 };
 
 struct kept {
@@ -284,8 +285,9 @@ int role_run(const struct role_ops *ops, enum role role, unsigned index, unsigne
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     io_service_forget();
-    snprintf(name, sizeof name, "tacit-%s-%u", role_name(role), index); /* else ps and ss show "exe" */
-    prctl(PR_SET_NAME, name);
+    if (snprintf(name, sizeof name, "tacit-%s-%u", role_name(role), index) > SYSTEM_NAME_MAX)
+        snprintf(name, sizeof name, "tacit-%s", role_name(role));
+    prctl(PR_SET_NAME, name); /* else ps and ss show "exe" */
     self.ops = ops;
     if (set_up(role, index, lane, &err)) {
         io_loop_run(self.context.loop);

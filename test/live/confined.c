@@ -242,6 +242,8 @@ int seccomp_load(void *filter)
 
     prctl(PR_GET_NAME, comm);
     snprintf(name, sizeof name, "%s", strncmp(comm, "tacit-", 6) == 0 ? comm + 6 : "master");
+    if (strcmp(name, "resolver") == 0) /* too long for a number */
+        strcat(name, "-0");
     parent = getppid();
     snprintf(proc, sizeof proc, "/proc/%ld", (long)parent);
     setenv("CONFINED_PARENT", proc, 1);

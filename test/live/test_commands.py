@@ -106,7 +106,7 @@ def test_queue_and_trace_and_status(make_tacit):
     status = json.loads(t.run("status", "--json").stdout)
     assert "back" in str(status)
     text = t.run("status").stdout
-    assert "front" in text and "keeper" in text and "back" in text
+    assert all(role in text for role in ("front", "keeper", "back", "resolver", "carrier"))
 
 
 def test_commands_say_when_the_server_is_down(make_tacit):
@@ -213,7 +213,7 @@ def test_a_report_does_not_call_a_right_alias_wrong(tacit):
 
 def test_status_and_the_system_name_each_process(tacit):
     names = {(Path("/proc") / str(pid) / "comm").read_text().strip() for _, pid in tacit.roles()}
-    assert {"tacit-keeper-0", "tacit-back-0", "tacit-front-0"} <= names
+    assert {"tacit-keeper-0", "tacit-back-0", "tacit-front-0", "tacit-resolver", "tacit-carrier-0"} <= names
     text = tacit.run("status").stdout
     assert "commit time total" in text and " ms\n" in text and " us " not in text
 
