@@ -55,6 +55,23 @@ static void print_counters(const json_t *status)
     json_object_foreach(totals, name, value) { print_counter(name, (uint64_t)json_integer_value(value)); }
 }
 
+static void print_changes(const json_t *status)
+{
+    const json_t *list = json_object_get(status, "changes"), *c;
+    size_t        i;
+
+    json_array_foreach(list, i, c)
+    {
+        printf("%s%s goes on%s: %llu of at most %llu messages", i ? "" : "\n", control_text(c, "command"),
+               json_is_true(json_object_get(c, "background")) ? " in the background" : "",
+               (unsigned long long)(control_u64(c, "done") + control_u64(c, "failed")),
+               (unsigned long long)control_u64(c, "of"));
+        if (control_u64(c, "failed"))
+            printf(", %llu could not be changed", (unsigned long long)control_u64(c, "failed"));
+        putchar('\n');
+    }
+}
+
 static void print_replies(const json_t *status)
 {
     json_t     *replies = json_object_get(status, "replies"), *value;
@@ -91,6 +108,7 @@ static int run_status(struct cli *cli)
         print_processes(status);
         print_counters(status);
         print_replies(status);
+        print_changes(status);
     }
     json_decref(status);
     return CLI_OK;

@@ -181,7 +181,7 @@ static bool start(struct role_context *c, struct err *err)
     list_init(&b->stores);
     list_init(&b->writing);
     list_init(&b->attempts);
-    list_init(&b->clients);
+    list_init(&b->orders);
     io_work_start(b->loop, (unsigned)(threads < 4                      ? 4
                                       : threads > DELIVERY_THREADS_MAX ? DELIVERY_THREADS_MAX
                                                                        : threads));

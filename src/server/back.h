@@ -14,8 +14,9 @@
  *   back_report.c   failure, delay and success reports
  *   back_contact.c  what other servers said of addresses, for the keeper to remember
  *   back_digest.c   the postmasters' digests
- *   back_control.c  the control socket
- *   back_list.c     which messages a request means, and how they are shown; back_scan.c: very many of them
+ *   back_control.c  the control socket: what operators ask for, each an order (back_order.h)
+ *   back_search.c   which messages an order means; back_change.c: changing them
+ *   back_filter.c   whether a message is meant; back_list.c: how it is shown; back_scan.c: very many of them
  *
  * All of it runs on the loop's thread, but for the functions given to io_work. Where back cannot go on (no memory for
  * the queue, a lane that breaks) it ends: master starts it again, and replay rebuilds the queue from what is durable.
@@ -110,10 +111,10 @@ struct back {
     /* back_digest.c */
     uint64_t digest_checked_ms, digest_done_ms;
 
-    /* back_control.c */
+    /* back_control.c, back_search.c, back_change.c */
     struct io_acceptor *control;
-    struct list         clients;
-    unsigned            client_count;
+    struct list         orders; /* back_order.h */
+    unsigned            order_count;
 };
 
 /* back.c */
@@ -289,30 +290,45 @@ bool back_message_put(struct back *b, struct back_store *s, uint64_t id, uint64_
 /* back_digest.c */
 void back_digest_tick(struct back *b);
 
-/* back_list.c: which messages a request means, and how they are shown. `jansson` values, as struct json_t. */
+/* back_filter.c: which messages a request means; back_list.c: how they are shown. `jansson` values, as struct json_t.
+ */
 struct json_t;
-struct back_filter {
-    struct str sender, recipient, domain, text, state; /* empty: any */
-    uint64_t   older_ms, newer_ms;                     /* received before, after; 0: any */
-    bool       unclaimed;
-    uint64_t  *ids; /* sorted; only these */
-    size_t     id_count;
-    bool       by_id;
+struct back_filter_address {
+    bool                wanted, local; /* not `local`: the domain alone counts */
+    struct mail_address address;
+    struct address_hint hint;
 };
-/* Strings borrow the request. False: *ret_wrong says what is wrong with it. */
-bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
-void back_filter_done(struct back_filter *f);
-bool back_filter_is_empty(const struct back_filter *f);
+struct back_filter {
+    struct back_filter_address sender, recipient, domain;
+    struct str                 site;               /* name or address of the server that was asked last */
+    struct str                 reply, text, state; /* empty: any */
+    uint16_t                   code;               /* of the last reply; 0: any */
+    uint64_t                   older_ms, newer_ms; /* received before, after; 0: any */
+    uint64_t                   larger, smaller;    /* than this, in octets; 0: any */
+    bool                       unclaimed;
+    uint64_t                  *ids; /* sorted; only these */
+    size_t                     id_count;
+    bool                       by_id;
+    struct arena               arena;
+};
+/* Strings borrow the request. False: *ret_wrong says what is wrong with it. In any case
+ * back_filter_done ends it. */
+bool        back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
+void        back_filter_done(struct back_filter *f);
+bool        back_filter_is_empty(const struct back_filter *f);
 /* What memory alone can tell; then the rest, with the message read. */
-bool back_filter_may_match(const struct back_filter *f, const struct queue_message *m);
-bool back_filter_matches(const struct back_filter *f, struct attempt *a);
-bool back_filter_needs_message(const struct back_filter *f);
+bool        back_filter_may_match(const struct back_filter *f, const struct queue_message *m);
+bool        back_filter_matches(const struct back_filter *f, const struct attempt *a);
+bool        back_filter_needs_message(const struct back_filter *f);
+bool        back_filter_needs_progress(const struct back_filter   *f,
+                                       const struct queue_message *m); /* if it needs the message */
+const char *back_state_name(const struct queue_message *m);            /* as operators know it */
 /* Reads the message at once, into *ret_peek, which back_peek_done ends. False: err. */
-bool back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek,
-               struct err *err);
+bool        back_peek(struct back *b, const struct queue_message *m, bool with_body, struct attempt *ret_peek,
+                      struct err *err);
 /* The same in two steps: after init comes attempt_load, perhaps on another thread. */
-void back_peek_init(struct attempt *ret_peek, struct back *b, const struct queue_message *m, bool with_body);
-void back_peek_done(struct attempt *peek);
+void        back_peek_init(struct attempt *ret_peek, struct back *b, const struct queue_message *m, bool with_body);
+void        back_peek_done(struct attempt *peek);
 /* Appends a message's line, with the fields that it has in a listing, or all of them. On any thread. */
 void back_row(const struct back *b, const struct queue_message *m, struct attempt *peek, bool whole, struct buf *out);
 struct json_t *back_status(struct back *b);
@@ -333,7 +349,8 @@ bool              back_scan_is_running(const struct back_scan *s);
 struct str        back_scan_rows(const struct back_scan *s);
 size_t            back_scan_found(const struct back_scan *s, const uint64_t **ret_ids);
 
-/* back_control.c */
+/* back_control.c, back_change.c */
 void back_control_listen(struct back *b, int fd);
+void back_changes_status(struct back *b, struct json_t *status); /* the changes that go on, where there are any */
 
 #endif

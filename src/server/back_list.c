@@ -1,5 +1,5 @@
-/* back_list.c: filters and rows of the control socket. Messages are read from the spool as they are shown: the queue in
- * memory knows ids, times and states, nothing else. */
+/* back_list.c: rows of the control socket, and the status. Messages are read from the spool as they are shown: the
+ * queue in memory knows ids, times and states, nothing else. */
 #include "mail/header.h"
 #include "server/back.h"
 #include "server/json_line.h"
@@ -26,152 +26,6 @@ struct json_t *back_json_text(struct str text)
     value = json_stringn(clean, text.len);
     free(clean);
     return value;
-}
-
-/* ---- filters ---- */
-
-static bool get_text(const json_t *request, const char *name, struct str *ret_text, char ret_wrong[128])
-{
-    const json_t *value = json_object_get(request, name);
-
-    if (value && !json_is_string(value)) {
-        snprintf(ret_wrong, 128, "\"%s\" must be a string", name);
-        return false;
-    }
-    if (value)
-        *ret_text = str_of(json_string_value(value), json_string_length(value));
-    return true;
-}
-
-static bool get_time(const json_t *request, const char *name, uint64_t *ret_ms, char ret_wrong[128])
-{
-    const json_t *value = json_object_get(request, name);
-
-    if (value && (!json_is_integer(value) || json_integer_value(value) < 0)) {
-        snprintf(ret_wrong, 128, "\"%s\" must be a number of milliseconds", name);
-        return false;
-    }
-    if (value)
-        *ret_ms = (uint64_t)json_integer_value(value);
-    return true;
-}
-
-static int by_id(const void *x, const void *y)
-{
-    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-
-    return (a > b) - (a < b);
-}
-
-static bool get_ids(const json_t *request, struct back_filter *f, char ret_wrong[128])
-{
-    const json_t *ids = json_object_get(request, "ids"), *id;
-    size_t        i;
-
-    if (!ids)
-        return true;
-    f->by_id = true;
-    f->ids = calloc(json_array_size(ids) + 1, sizeof *f->ids);
-    if (!json_is_array(ids) || !f->ids) {
-        snprintf(ret_wrong, 128, "\"ids\" must be an array");
-        return false;
-    }
-    json_array_foreach(ids, i, id)
-    {
-        struct str text = json_is_string(id) ? str_from(json_string_value(id)) : STR("");
-
-        if (!message_id_parse(text, &f->ids[f->id_count++])) {
-            snprintf(ret_wrong, 128, "\"%.*s\" is not an id of a message: thirteen letters and digits",
-                     (int)(text.len > 40 ? 40 : text.len), text.data);
-            return false;
-        }
-    }
-    qsort(f->ids, f->id_count, sizeof *f->ids, by_id);
-    return true;
-}
-
-bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128])
-{
-    struct back_filter f = {.by_id = false};
-
-    if (!get_text(request, "sender", &f.sender, ret_wrong) ||
-        !get_text(request, "recipient", &f.recipient, ret_wrong) ||
-        !get_text(request, "domain", &f.domain, ret_wrong) || !get_text(request, "text", &f.text, ret_wrong) ||
-        !get_text(request, "state", &f.state, ret_wrong) || !get_time(request, "older_ms", &f.older_ms, ret_wrong) ||
-        !get_time(request, "newer_ms", &f.newer_ms, ret_wrong))
-        return false;
-    f.unclaimed = json_is_true(json_object_get(request, "unclaimed"));
-    if (!get_ids(request, &f, ret_wrong)) {
-        free(f.ids);
-        return false;
-    }
-    *ret_filter = f;
-    return true;
-}
-
-void back_filter_done(struct back_filter *f)
-{
-    free(f->ids);
-    f->ids = NULL;
-}
-
-bool back_filter_is_empty(const struct back_filter *f)
-{
-    return !f->by_id && !f->sender.len && !f->recipient.len && !f->domain.len && !f->text.len && !f->state.len &&
-           !f->older_ms && !f->newer_ms && !f->unclaimed;
-}
-
-bool back_filter_needs_message(const struct back_filter *f)
-{
-    return f->sender.len || f->recipient.len || f->domain.len || f->text.len;
-}
-
-static const char *state_of(const struct queue_message *m)
-{
-    if (m->flags & PROGRESS_HELD)
-        return "held";
-    if (m->busy)
-        return "active";
-    if (m->pending)
-        return m->attempts ? "deferred" : "queued";
-    return m->waiting ? "waiting" : "unclaimed";
-}
-
-bool back_filter_may_match(const struct back_filter *f, const struct queue_message *m)
-{
-    uint64_t received = message_id_time_ms(m->id);
-
-    if (f->by_id && (!f->id_count || !bsearch(&m->id, f->ids, f->id_count, sizeof *f->ids, by_id)))
-        return false;
-    if (f->unclaimed && !m->unclaimed_count)
-        return false;
-    if ((f->older_ms && received >= f->older_ms) || (f->newer_ms && received <= f->newer_ms))
-        return false;
-    return !f->state.len || str_eq(f->state, str_from(state_of(m))) ||
-           (str_eq(f->state, STR("unclaimed")) && m->unclaimed_count) ||
-           (str_eq(f->state, STR("waiting")) && m->waiting);
-}
-
-static bool address_matches(struct attempt *a, const struct mail_address *address, struct str wanted)
-{
-    return str_eq_nocase(attempt_address(a, address), wanted) ||
-           (mail_address_is_null(address) && str_eq(wanted, STR("<>")));
-}
-
-bool back_filter_matches(const struct back_filter *f, struct attempt *a)
-{
-    bool recipient = !f->recipient.len, text = !f->text.len;
-    bool domain = !f->domain.len || str_eq_nocase(a->message.envelope.sender.domain, f->domain);
-
-    if (f->sender.len && !address_matches(a, &a->message.envelope.sender, f->sender))
-        return false;
-    for (size_t i = 0; i < a->count; i++) {
-        recipient = recipient || address_matches(a, &a->to[i].address, f->recipient);
-        domain = domain || str_eq_nocase(a->to[i].address.domain, f->domain);
-        text = text || str_find(a->to[i].reason, f->text) != STR_NOT_FOUND ||
-               str_find(a->to[i].status, f->text) != STR_NOT_FOUND;
-    }
-    return recipient && domain && text;
 }
 
 /* ---- reading ---- */
@@ -226,6 +80,14 @@ static void put_recipients(struct attempt *a, bool whole, struct buf *out)
             json_line_text(out, "status", to->status);
         if (to->reason.len)
             json_line_text(out, "reason", to->reason);
+        if (to->remote.len)
+            json_line_text(out, "remote", to->remote);
+        if (to->remote_address.len)
+            json_line_text(out, "remote_address", to->remote_address);
+        if (to->code)
+            json_line_u64(out, "code", to->code);
+        if (to->reply.len)
+            json_line_text(out, "reply", to->reply);
         json_line_close(out, '}');
     }
     json_line_close(out, ']');
@@ -260,7 +122,7 @@ void back_row(const struct back *b, const struct queue_message *m, struct attemp
 
     json_line_open(out, NULL, '{');
     put_id(out, "id", m->id);
-    json_line_text(out, "state", str_from(state_of(m)));
+    json_line_text(out, "state", str_from(back_state_name(m)));
     json_line_u64(out, "received_ms", a->message.received_ms);
     json_line_u64(out, "size", m->size);
     json_line_text(out, "sender", attempt_address(a, &e->sender));
@@ -353,6 +215,7 @@ struct json_t *back_status(struct back *b)
     set_u64(status, "generation", all->generation);
     if (b->config->queue.paused)
         set(status, "paused", json_true());
+    back_changes_status(b, status);
     set(status, "processes", processes);
     set(status, "totals", totals);
     set(status, "replies", replies);

@@ -107,7 +107,7 @@ static void work(void *arg)
 
         back_peek_init(&peek, s->back, m, s->kind == SCAN_WHOLE_ROWS);
         peek.lookups = &s->lookups;
-        peek.without_progress = s->kind == SCAN_MATCHES && !s->filter->text.len;
+        peek.without_progress = s->kind == SCAN_MATCHES && !back_filter_needs_progress(s->filter, m);
         attempt_load(&peek);
         if (peek.load_ok)
             look(s, m, &peek);

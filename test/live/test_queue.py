@@ -134,10 +134,18 @@ def test_filters_and_changes(big):
     before = rows(big)
     some = {i for i, r in before.items() if r["sender"].endswith("@sender3.example")}
     assert len(some) > MESSAGES / 20
-    assert rows(big, "--domain", "sender3.example").keys() == some
+    assert rows(big, "--sender", "@Sender3.example").keys() == some and not rows(big, "--domain", "sender3.example")
+    for filters in (["--domain", "elsewhere3.example"], ["--recipient", "@elsewhere3.example"]):
+        assert rows(big, *filters).keys() == \
+            {i for i, r in before.items() if r["recipients"][0]["address"].endswith("@elsewhere3.example")}
+    assert rows(big, "--recipient", "TO13@elsewhere3.example", "--sender", "from13@sender3.example").keys() == \
+        {i for i in some if before[i]["recipients"][0]["address"] == "to13@elsewhere3.example"}
+    sizes = [before[next(iter(some))]["size"]]
+    assert rows(big, "--larger", str(sizes[0] - 1), "--smaller", str(sizes[0] + 1)).keys() == before.keys()
+    assert not rows(big, "--larger", str(sizes[0])) and not rows(big, "--smaller", str(sizes[0]))
     assert rows(big, "--sender", "from3@sender3.example", "--text", "route").keys() == \
         {i for i in some if before[i]["sender"] == "from3@sender3.example"}
-    done = big.run("queue", "hold", "--domain", "sender3.example", "--json").stdout.splitlines()
+    done = big.run("queue", "hold", "--sender", "@sender3.example", "--json").stdout.splitlines()
     assert len(done) == len(some) and all('"done":true' in line for line in done)
     assert rows(big, "--state", "held").keys() == some
     assert "no such message" in big.run("queue", "remove", "0000000000001", check=False).stderr
@@ -149,7 +157,7 @@ def test_filters_and_changes(big):
 def test_a_client_that_goes_away(big):
     """In the middle of a listing, of a search, and of a command for all: back goes on."""
     back = dict(big.roles())["back"]
-    for args in (["list"], ["list", "--recipient", "nobody@elsewhere1.example"], ["retry", "--domain", "sender1.example"],
+    for args in (["list"], ["list", "--recipient", "nobody@elsewhere1.example"], ["retry", "--domain", "elsewhere1.example"],
                  ["hold", "--all"], ["release", "--all"]):
         for wait in (0.0, 0.02, 0.05):
             p = subprocess.Popen([TACIT, "queue", *args, "--json", "--config", str(big.conf)], stdout=subprocess.PIPE)
@@ -161,6 +169,20 @@ def test_a_client_that_goes_away(big):
             p.stdout.close()
     assert big.run("queue", "release", "--all").stdout.endswith("messages released\n")
     assert not rows(big, "--state", "held") and dict(big.roles())["back"] == back
+
+
+def test_a_change_that_goes_on_by_itself(big):
+    assert "at most" in big.run("queue", "hold", "--all", "--background").stdout
+    total = len(rows(big))
+    wait_until(lambda: len(rows(big, "--state", "held")) == total, 60 * PATIENCE)
+    wait_until(lambda: "changes" not in big.run("status", "--json").stdout, 10 * PATIENCE)
+    assert f"messages={total}" in [line for line in big.log().splitlines() if "result=done" in line][-1]
+    big.run("queue", "release", "--all", "--background")
+    stopped = int(big.run("queue", "stop").stdout.split()[0])
+    assert "changes" not in big.run("status", "--json").stdout
+    assert stopped == ("stopped by hand" in big.log())
+    big.run("queue", "release", "--all")
+    assert not rows(big, "--state", "held")
 
 
 def test_mail_is_taken_while_back_is_away_and_delivered_while_all_is_removed(big):
