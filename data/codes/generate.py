@@ -13,10 +13,11 @@ import re
 import sys
 
 BASIC = ['code', 'name', 'status', 'category', 'defined_in', 'also_in', 'commands', 'client_action', 'retry', 'scope',
-         'enhanced_typical', 'uncertain', 'meaning', 'delivery', 'when_seen', 'fix_sender', 'fix_receiver', 'notes', 'report',
-         'advice']
+         'enhanced_typical', 'uncertain', 'meaning', 'delivery', 'when_seen', 'fix_sender', 'fix_receiver', 'notes',
+         'report', 'advice']
 ENHANCED = ['name', 'classes', 'basic_codes', 'section', 'registry', 'client_action', 'uncertain', 'meaning',
             'when_seen', 'fix_sender', 'fix_receiver', 'notes', 'report', 'advice']
+TOPIC = ['topic', 'words', 'meaning', 'fix_sender', 'report', 'advice']
 PARTIES = ['none', 'unknown', 'address', 'domain', 'mailbox', 'receiver', 'sender', 'origin', 'message', 'policy',
            'network']
 NUMBER = re.compile(r'(?P<class>[245X])\.(?P<subject>\d{1,3}|XXX)\.(?P<detail>\d{1,3}|YYY)(?:-(?P<last>\d{1,3}))?'
@@ -36,7 +37,7 @@ def rows(path):
             for column, text in row.items():
                 if not text.isascii() or not text.isprintable():
                     raise Mistake(f'{where}: column {column} has a character that is not printable ASCII')
-            for column in ('name', 'meaning', 'delivery', 'fix_sender', 'fix_receiver', 'phrase', 'difference'):
+            for column in ('name', 'meaning', 'delivery', 'fix_receiver', 'phrase', 'difference'):
                 if column in row and not row[column]:
                     raise Mistake(f'{where}: column {column} is empty')
             if bool(row.get('report')) != bool(row.get('advice')) and 'report' in row:
@@ -97,7 +98,7 @@ def topics(path):
         if not match:
             raise Mistake(f'{where}: {row["status"]!r} is not an enhanced code')
         status = '{' + ', '.join(match.groups()) + '}'
-        yield number, f'{{.status = {status}, {party(row)}, {fields(row, ["topic", "words", "meaning", "report", "advice"])}}}'
+        yield number, f'{{.status = {status}, {party(row)}, {fields(row, TOPIC)}}}'
 
 
 def phrases(path, topics_path):

@@ -104,8 +104,13 @@ const char *cli_colour(FILE *out, enum cli_colour colour);
 /* Text from strangers, fit for a terminal: control characters and bytes that are not UTF-8 become \xNN. */
 void cli_print_safe(FILE *out, struct str text);
 
+/* Words from `column` on, where the line stands already, with lines broken before CLI_WIDTH and begun at `indent`; then
+ * an end of line. */
+enum { CLI_WIDTH = 80 };
+void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent);
+
 /* The commands, each in its own file. `user`, `queue` and `spool` have subcommands. */
 extern const struct cli_command init_command, serve_command, check_command, user_command, queue_command, trace_command,
-    status_command, spool_command, sendmail_command, help_command, man_command;
+    status_command, spool_command, sendmail_command, explain_command, compare_command, help_command, man_command;
 
 #endif

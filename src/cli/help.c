@@ -3,30 +3,30 @@
 
 #include <string.h>
 
-enum { WIDTH = 80, OPTION_COLUMN = 28 };
+enum { OPTION_COLUMN = 28 };
 
-/* Words from `column` on, with lines broken before WIDTH and begun at `indent`. A word is counted in characters. */
-static void print_filled(FILE *out, const char *text, size_t column, size_t indent)
+void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent)
 {
     bool first = true;
 
-    while (*text) {
-        size_t len = strcspn(text, " \n"), width = 0;
+    for (text = str_trim(text); text.len; text = str_trim(text)) {
+        size_t len = 0, width = 0;
 
-        for (size_t i = 0; i < len; i++)
-            width += ((unsigned char)text[i] & 0xc0) != 0x80;
-        if (!first && column + 1 + width > WIDTH) {
+        while (len < text.len && text.data[len] != ' ' && text.data[len] != '\n')
+            width += ((unsigned char)text.data[len++] & 0xc0) != 0x80;
+        if (!first && column + 1 + width > CLI_WIDTH) {
             fprintf(out, "\n%*s", (int)indent, "");
             column = indent;
         } else if (!first) {
             fputc(' ', out);
             column++;
         }
-        fwrite(text, 1, len, out);
+        fwrite(text.data, 1, len, out);
         column += width;
         first = false;
-        text += len;
-        text += strspn(text, " \n");
+        text = str_skip(text, len);
+        while (text.len && text.data[0] == '\n')
+            text = str_skip(text, 1);
     }
     fputc('\n', out);
 }
@@ -45,7 +45,7 @@ static void print_description(FILE *out, const char *text)
             fprintf(out, "%.*s\n", (int)len, text);
         else {
             snprintf(paragraph, sizeof paragraph, "%.*s", (int)len, text);
-            print_filled(out, paragraph, 0, 0);
+            cli_print_filled(out, str_from(paragraph), 0, 0);
         }
         text += len;
         text += strspn(text, "\n");
@@ -70,7 +70,7 @@ static void print_option(FILE *out, char letter, const char *name, const char *v
         fprintf(out, "\n%*s", OPTION_COLUMN, "");
     else
         fprintf(out, "%*s", (int)(OPTION_COLUMN - used), "");
-    print_filled(out, help, OPTION_COLUMN, OPTION_COLUMN);
+    cli_print_filled(out, str_from(help), OPTION_COLUMN, OPTION_COLUMN);
 }
 
 static void print_examples(FILE *out, const struct cli_command *command)
@@ -104,7 +104,7 @@ void cli_print_help(FILE *out, const struct cli_command *command, const char *pa
         for (size_t i = 0; command->subs[i]; i++)
             if (!command->subs[i]->hidden) {
                 fprintf(out, "  %-*s  ", 12, command->subs[i]->name);
-                print_filled(out, command->subs[i]->summary, 16, 16);
+                cli_print_filled(out, str_from(command->subs[i]->summary), 16, 16);
             }
         print_examples(out, command);
         fprintf(out, "\n%s COMMAND --help tells more about one of them.\n", path);

@@ -131,7 +131,8 @@ const struct codes_pair *codes_pair(struct str a, struct str b)
 static const struct {
     const char *name, *words;
 } parties[] = {
-    [CODES_PARTY_NONE] = {"none", "Nothing went wrong."},
+    [CODES_PARTY_NONE] = {"none",
+                          "Nowhere: this is not an error, and nothing is wrong with the address or the message."},
     [CODES_PARTY_UNKNOWN] = {"unknown", "The number does not say; read the text beside it."},
     [CODES_PARTY_ADDRESS] = {"address", "The recipient's address: it is wrong, gone or moved."},
     [CODES_PARTY_DOMAIN] = {"domain", "The recipient's domain, or what the DNS says of it."},

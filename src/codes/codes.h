@@ -60,10 +60,10 @@ struct codes_enhanced {
 struct codes_topic {
     struct codes_status status; /* the number that says the same */
     enum codes_party    party;
-    struct str          topic; /* "greylisting" */
-    struct str          words; /* other names, parted by ", " */
-    struct str          meaning;
-    struct str          report, advice; /* empty: those of the number */
+    struct str          topic;               /* "greylisting" */
+    struct str          words;               /* other names, parted by ", " */
+    struct str          meaning, fix_sender; /* the second empty: that of the number */
+    struct str          report, advice;      /* empty: those of the number */
 };
 
 /* Two codes side by side, as text ("252", "5.1.1"). */

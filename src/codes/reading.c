@@ -225,15 +225,14 @@ static bool decides_alone(const struct codes_basic *b)
     return b && b->code < 400;
 }
 
-static struct codes_words words_of_topic(const struct codes_topic *t)
+struct codes_words codes_topic_words(const struct codes_topic *t)
 {
-    const struct codes_enhanced *e = codes_enhanced(t->status.class, t->status.subject, t->status.detail);
-    struct codes_words           w = codes_explain(0, t->status);
+    struct codes_words w = codes_explain(0, t->status);
 
     w.name = t->topic;
     w.meaning = t->meaning;
-    if (e && e->subject == 7 && e->detail == 1) /* its advice is as general as itself */
-        w.fix_sender = STR("Read the text of the reply, mend what it names, or ask the receiving side in another way.");
+    if (t->fix_sender.len)
+        w.fix_sender = t->fix_sender;
     return w;
 }
 
@@ -249,7 +248,7 @@ static void decide(struct codes_reading *r)
     } else if (r->topic && r->class > 3 && (!alone || (r->code == 521 && r->topic->party == CODES_PARTY_ORIGIN))) {
         r->by_words = true;
         r->party = r->topic->party;
-        r->words = words_of_topic(r->topic);
+        r->words = codes_topic_words(r->topic);
     } else if (r->basic) {
         r->words =
             (struct codes_words){r->basic->name, r->basic->meaning, r->basic->fix_sender, r->basic->fix_receiver};

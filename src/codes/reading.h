@@ -30,6 +30,7 @@ bool codes_read(struct str text, struct codes_reading *ret_reading);
 
 /* The same for people who know nothing of mail servers (codes_report). */
 struct codes_report codes_reading_report(const struct codes_reading *r);
+struct codes_words  codes_topic_words(const struct codes_topic *t);
 
 /* The topic that the words give away, or NULL; and one by its name or by another of its words, whole. */
 const struct codes_topic *codes_topic_in(struct str text);

@@ -1,0 +1,106 @@
+"""tacit explain and tacit compare say at least what people need, for each kind of thing that they have in hand."""
+import json
+import subprocess
+
+import pytest
+
+from conftest import TACIT
+
+
+def run(*args, text=None):
+    return subprocess.run([TACIT, *args], input=text, capture_output=True, text=True, timeout=60)
+
+
+def said(*args, text=None):
+    r = run(*args, text=text)
+    assert r.returncode == 0, r.stderr
+    return " ".join(r.stdout.split()).lower()
+
+
+@pytest.mark.parametrize("code, words", [
+    ("250", ["every command", "nothing to fix", "deliver"]),
+    ("251", ["passes it on", "new address", "updating the address"]),
+    ("252", ["not an error", "nothing to fix", "bounce", "try to deliver", "collect addresses"]),
+    ("502", ["vrfy", "expn", "turn", "does not offer", "ehlo", "send a message", "not an error"]),
+    ("551", ["new address", "update your records", "251", "not pass the message on"]),
+    ("556", ["null mx", "takes no mail", "mx records", "rfc 7505", "5.1.10"]),
+    ("5.1.10", ["null mx", "556", "exchange online"]),
+    ("541", ["no standard has it", "not a code of smtp", "5.4.1"]),
+    ("2.7.0", ["login", "nothing stands in the way"]),
+    ("null mx", ["takes no mail", "556", "5.1.10"]),
+    ("greylisting", ["puts off", "wait", "not yet"]),
+])
+def test_explain(code, words):
+    text = said("explain", *code.split())
+    assert [w for w in words if w not in text] == []
+
+
+@pytest.mark.parametrize("other, words", [
+    ("250", ["every command", "vrfy", "success", "send the message", "bounce"]),
+    ("502", ["vrfy", "turn", "ehlo", "withheld", "good answer"]),
+    ("551", ["new address", "forward", "contacts"]),
+    ("556", ["null mx", "domain", "mx records", "spelling"]),
+    ("450", ["tries again"]),
+    ("554", ["read the text"]),
+])
+def test_compare_with_252(other, words):
+    for pair in (("252", other), (other, "252")):
+        text = said("compare", *pair)
+        assert [w for w in words if w not in text] == []
+        assert "252" in text and other in text
+
+
+def test_any_two_codes_can_be_compared():
+    codes = [json.loads(line)["code"] for line in run("explain", "--list", "--json").stdout.splitlines()
+             if json.loads(line)["kind"] == "reply"]
+    assert len(codes) > 60
+    for code in codes:
+        row = json.loads(run("compare", code, "550", "--json").stdout)
+        assert row["a"]["code"] == code and row["difference"] and row["when"] and row["advice"]
+    assert run("compare", "252", "999").returncode == 1
+
+
+BOUNCE = """This is the mail system at host mx.example.
+
+Reporting-MTA: dns; mx.example
+Arrival-Date: Sat, 1 Jan 2022 00:00:00 +0000
+
+Final-Recipient: rfc822; anna@b.example
+Original-Recipient: rfc822;anna@b.example
+Action: failed
+Status: 5.1.1
+Remote-MTA: dns; mx.b.example
+Diagnostic-Code: smtp; 550-5.1.1 The email account that you tried to reach does
+    not exist. 550 5.1.1 See elsewhere
+
+Final-Recipient: rfc822; bert@c.example
+Action: delayed
+Status: 4.4.1
+Diagnostic-Code: smtp; connect to c.example[192.0.2.1]:25: Connection timed out
+"""
+
+
+def test_a_pasted_bounce():
+    for text in (BOUNCE, BOUNCE.replace("\n", "\r\n"), "".join("    " + line + "\n" for line in BOUNCE.splitlines())):
+        r = run("explain", "--json", text=text)
+        first, second = [json.loads(line) for line in r.stdout.splitlines()]
+        assert first["recipient"] == "anna@b.example" and first["code"] == "550"
+        assert "does not exist" in first["meaning"] and first["delivery"].startswith("No") and first["server"] == "mx.b.example"
+        assert second["recipient"] == "bert@c.example" and second["delivery"].startswith("Not yet")
+
+
+def test_a_line_with_several_lines():
+    text = said("explain", text="550-5.7.26 This mail has been blocked because the sender is unauthenticated.\n"
+                                "550 5.7.26 - gsmtp\n")
+    assert "google could not establish who sent" in text
+
+
+def test_what_is_not_known():
+    r = run("explain", "5500")
+    assert r.returncode == 1 and "perhaps 500 was meant" in r.stderr
+    r = run("explain", "zzyzx")
+    assert r.returncode == 1 and "--list" in r.stderr
+    assert run("explain", text="").returncode == 2
+    r = run("explain", "\x1b[31m" * 10 + "x")
+    assert r.returncode == 1 and "\x1b" not in r.stderr
+    assert said("explain", "--search", "quota")
