@@ -159,8 +159,9 @@ static int explain_report(struct cli *cli, struct str text, struct arena *arena)
     return shown ? CLI_OK : CLI_FAILED;
 }
 
-static int explain(struct cli *cli, struct str text, struct arena *arena)
+static int explain(struct cli *cli, struct str all, struct arena *arena)
 {
+    struct str                text = str_trim(all);
     struct codes_reading      r;
     struct card               card;
     const struct codes_topic *topic = codes_topic_named(text);
@@ -169,7 +170,7 @@ static int explain(struct cli *cli, struct str text, struct arena *arena)
         show(cli, &card);
         return CLI_OK;
     }
-    if (explain_report(cli, text, arena) == CLI_OK)
+    if (explain_report(cli, all, arena) == CLI_OK)
         return CLI_OK;
     if (codes_read(text, &r) && (r.basic || r.status.class || r.topic)) {
         card_of_reading(&r, STR_NONE, arena, &card);
@@ -209,7 +210,7 @@ static int run_explain(struct cli *cli)
                 continue;
         }
         status = !str_trim(buf_str(&text)).len ? cli_usage(cli, "there is nothing to explain")
-                                               : explain(cli, str_trim(buf_str(&text)), &arena);
+                                               : explain(cli, buf_str(&text), &arena);
     }
     buf_done(&text);
     arena_done(&arena);

@@ -9,6 +9,8 @@ static bool is_field(struct str line, const char *name, struct str *ret_value)
 
     if (!rest.data || !str_eq_nocase(str_trim(field), str_from(name)))
         return false;
+    if (str_ends(rest, STR("\r")))
+        rest.len--;
     *ret_value = str_trim(rest);
     return true;
 }
@@ -22,27 +24,25 @@ static struct str behind_type(struct str value)
     return rest.data ? str_trim(rest) : value;
 }
 
-/* A line with those that go on from it, joined; *rest goes behind them. */
+static size_t indentation(struct str line)
+{
+    size_t n = 0;
+
+    while (n < line.len && (line.data[n] == ' ' || line.data[n] == '\t'))
+        n++;
+    return n;
+}
+
+/* A line with those that go on from it, joined; *rest goes behind them. Those are indented further than it is itself.
+ */
 static struct str next_line(struct str *rest, struct arena *arena)
 {
     struct str line = str_cut(rest, '\n');
 
-    if (line.len && line.data[line.len - 1] == '\r')
-        line.len--;
-    if (str_find_byte(line, ':') == STR_NOT_FOUND)
-        return line;
-    while (rest->len && (rest->data[0] == ' ' || rest->data[0] == '\t')) {
-        struct str before = *rest, more = str_trim(str_cut(rest, '\n')), joined, value;
+    while (str_find_byte(line, ':') != STR_NOT_FOUND && indentation(*rest) > indentation(line)) {
+        struct str more = str_trim(str_cut(rest, '\n'));
+        struct str joined = arena_printf(arena, "%.*s %.*s", STR_ARG(line), STR_ARG(more));
 
-        if (more.len && more.data[more.len - 1] == '\r')
-            more.len--;
-        if (!more.len || is_field(more, "status", &value) || is_field(more, "action", &value) ||
-            is_field(more, "final-recipient", &value) || is_field(more, "diagnostic-code", &value) ||
-            is_field(more, "remote-mta", &value)) { /* all of it is indented */
-            *rest = before;
-            break;
-        }
-        joined = arena_printf(arena, "%.*s %.*s", STR_ARG(line), STR_ARG(more));
         if (!joined.data)
             break;
         line = joined;
