@@ -4,23 +4,22 @@ answer for forged.
 
 Everything lies in memory and answers at once; there are no other name servers, so no name outside the zone exists.
 """
-import os
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
 from conftest import free_port, wait_until
-from tools import unpacked_with
+from tools import stop, unpacked_with
 
 PACKAGES = ("unbound", "libevent-2.1-7", "libprotobuf-c1", "libpython3.11")
 
 
 class NameServer:
     """`zone`: lines of a zone file whose origin is the root. `silent`: domains about which no question is answered;
-    `failing` (SERVFAIL), `refused` (REFUSED); `forged`: what stands in the zone there is not signed as it should be."""
+    `failing` (SERVFAIL), `refused` (REFUSED); `forged`: what stands in the zone there is not signed as it should be.
+    `log`: the questions are written down."""
 
-    def __init__(self, directory, zone, silent=(), failing=(), refused=(), forged=()):
+    def __init__(self, directory, zone, silent=(), failing=(), refused=(), forged=(), log=True):
         self.dir = Path(directory) / "unbound"
         self.dir.mkdir()
         self.port = free_port()
@@ -42,7 +41,7 @@ server:
  do-daemonize: no
  use-syslog: no
  logfile: "{self.dir}/log"
- log-queries: yes
+ log-queries: {'yes' if log else 'no'}
  log-time-ascii: no
  username: ""
  chroot: ""
@@ -93,13 +92,7 @@ auth-zone:
         return self.log().count(f" {name}. {kind} IN")
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
         if self.process:
+            stop(self.process)
             self.output.close()
         self.process = None

@@ -2,9 +2,10 @@
 of the loopback of its own, 127.0.1.N, all the same port: the name server tells the one, the route's setting the other.
 
 A script says what each question gets; what it leaves out is answered as an ordinary server does. A line of it is
-  text        the reply; more lines are divided by "\\n", and the last ones are not made different from the others
+  text        the reply; more lines are divided by "\\n", each with its code
   bytes       sent as they are, whatever they are
   LOSE        the connection ends
+  cut(...)    bytes, and then the connection ends
   SILENCE     nothing, for ever
   a list      one of these each time that the host is asked; the last one stays
   a function  of the argument of the command, gives one of these
@@ -19,6 +20,10 @@ ORDINARY = {"greeting": "220 {host} ESMTP", "ehlo": "250 {host}", "helo": "250 {
             "quit": "221 2.0.0 Bye", "rset": "250 2.0.0 Ok", "auth": "235 2.7.0 Ok", "noop": "250 2.0.0 Ok"}
 
 
+def cut(octets):
+    return octets, LOSE
+
+
 class Lost(Exception):
     """The script or the client ended the connection."""
 
@@ -26,9 +31,14 @@ class Lost(Exception):
 class Message:
     """What a host took, or was about to take when it lost the connection (`answered` is False)."""
 
-    def __init__(self, sender, recipients, content, answered):
-        self.sender, self.recipients, self.content, self.answered = sender, recipients, content, answered
+    def __init__(self, session, sender, recipients, content):
+        self.session, self.sender, self.recipients, self.content = session, sender, recipients, content
+        self.answered = False
         self.when = time.time()
+
+    def answer_may_be_lost(self):
+        """Nothing came after the answer to it, so nobody knows whether it was read."""
+        return self.session.last is self
 
 
 class Host:
@@ -86,6 +96,7 @@ class Session:
     def __init__(self, host, connection, said):
         self.host, self.socket, self.said = host, connection, said
         self.buffer = b""
+        self.last = None  # the message after which nothing came
 
     def more(self):
         data = self.socket.recv(65536)
@@ -120,6 +131,9 @@ class Session:
             raise Lost
         while what is SILENCE:
             self.more()
+        if isinstance(what, tuple):
+            self.socket.sendall(what[0])
+            raise Lost
         if isinstance(what, bytes):
             self.socket.sendall(what)
             return what[:1].decode("latin-1")
@@ -132,7 +146,7 @@ class Session:
 
     def end_of_message(self, sender, recipients, content):
         """LMTP answers for each recipient."""
-        message = Message(sender, recipients, content, False)
+        message = self.last = Message(self, sender, recipients, content)
         with self.host.lock:
             self.host.messages.append(message)
         taken = [r for r in (recipients if self.host.lmtp else [sender]) if self.answer("message", r) == "2"]
@@ -149,6 +163,7 @@ class Session:
         while True:
             line = self.line()
             self.said.append(line)
+            self.last = None
             verb, _, argument = line.partition(" ")
             verb = verb.lower()
             if verb in ("mail", "rcpt"):

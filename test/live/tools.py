@@ -4,6 +4,7 @@ into a directory of the build, without starting anything.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def unpacked_with(program, package, *libraries):
     roots = [unpacked(p) for p in (package, *libraries)]
     places = [str(place.parent) for root in roots for place in sorted(root.glob("usr/lib/*-linux-gnu/*.so.*"))]
     return str(roots[0] / program), dict(os.environ, LD_LIBRARY_PATH=":".join(dict.fromkeys(places)))
+
+
+def stop(process):
+    """Ends a server that was started in a session of its own, if it runs."""
+    if process and process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def postfix_program(name):
@@ -128,7 +140,6 @@ queue_run_delay = 2s
                                         stderr=self.output, stdin=subprocess.DEVNULL, start_new_session=True)
 
         def listening():
-            import socket
             if self.process.poll() is not None:
                 raise AssertionError(f"Postfix ended: {(self.dir / 'output').read_text()} {self.log()}")
             with socket.socket() as s:
@@ -141,13 +152,83 @@ queue_run_delay = 2s
         return path.read_text(errors="replace") if path.exists() else ""
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        stop(self.process)
         self.process = None
 
 
+
+
+class Dovecot:
+    """A Dovecot of its own that takes mail by LMTP into Maildirs, for `users` of any domain; loopback only. Its programs
+    insist on places below /usr, so they are laid over it, in a mount namespace."""
+
+    def __init__(self, directory, users):
+        if os.geteuid() != 0:
+            pytest.skip("Dovecot needs root")
+        self.roots = [unpacked("dovecot-core"), unpacked("dovecot-lmtpd")]
+        self.dir = Path(directory) / "dovecot"
+        self.port = free_port()
+        for name in ("run", "state", "mail"):
+            (self.dir / name).mkdir(parents=True)
+        self.dir.chmod(0o755)
+        (self.dir / "mail").chmod(0o777)
+        (self.dir / "users").write_text("".join(f"{u}::65534:65534::{self.dir}/mail/{u}::\n" for u in users))
+        (self.dir / "dovecot.conf").write_text(f"""
+base_dir = {self.dir}/run
+state_dir = {self.dir}/state
+protocols = lmtp
+log_path = {self.dir}/log
+ssl = no
+default_internal_user = nobody
+default_internal_group = nogroup
+default_login_user = nobody
+mail_location = maildir:~/
+auth_username_format = %Ln
+userdb {{
+  driver = passwd-file
+  args = {self.dir}/users
+}}
+passdb {{
+  driver = passwd-file
+  args = {self.dir}/users
+}}
+first_valid_uid = 1
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {self.port}
+  }}
+}}
+service auth {{
+  unix_listener auth-userdb {{
+    mode = 0666
+  }}
+}}
+""")
+        self.process = None
+
+    def start(self):
+        layers = ":".join([*(f"{root}/usr" for root in self.roots), "/usr"])
+        script = f"mount -t overlay overlay -o lowerdir={layers} /usr && exec /usr/sbin/dovecot -F -c {self.dir}/dovecot.conf"
+        self.output = open(self.dir / "output", "wb")
+        self.process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.DEVNULL,
+                                        stdout=self.output, stderr=self.output, start_new_session=True)
+
+        def listening():
+            assert self.process.poll() is None, f"Dovecot ended: {(self.dir / 'output').read_text()} {self.log()}"
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+        wait_until(listening, 20)
+        return self
+
+    def log(self):
+        path = self.dir / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def mail(self, user):
+        new = self.dir / "mail" / user / "new"
+        return [p.read_bytes() for p in new.iterdir()] if new.is_dir() else []
+
+    def stop(self):
+        stop(self.process)
+        self.process = None
