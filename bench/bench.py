@@ -25,6 +25,7 @@ from pathlib import Path
 
 import measure  # first: it finds the tests' modules
 import growth
+import onward
 import peers
 import report
 from conftest import wait_until
@@ -139,7 +140,7 @@ def maildir(samples, cls, directory):
 
 def syncs(results, cls, directory):
     """How often each server asks the disk to be sure, by work and sessions; while nothing is timed."""
-    for work in cls.configured:
+    for work in [w for w in cls.configured if w != "relay"]:
         with running(cls, directory, work, keep=True) as peer:
             for sessions, n in ((1, 10), (20, 40)) if MODE == "smoke" else ((1, 40), (20, 200)):
                 here = peer.delivered()
@@ -189,7 +190,7 @@ def measured(directory):
         syncs(results["syncs"], cls, directory)
     samples = Samples()
     for number in range(ROUNDS):
-        say(f"round {number + 1} of {ROUNDS}: the disk, accepting, Maildirs")
+        say(f"round {number + 1} of {ROUNDS}: the disk, accepting, Maildirs, sending on")
         for key, row in measure.lane_bench(directory, SECONDS / 2).items():
             samples.add(("disk", key), row)
         at = number % len(CLASSES)
@@ -197,12 +198,16 @@ def measured(directory):
             accept(samples, cls, directory)
             if "maildir" in cls.configured:
                 maildir(samples, cls, directory)
+            if "relay" in cls.configured:
+                onward.relay(samples, cls, Path(directory), running)
     results.update(samples.summarised())
     say("idle sessions")
     results["idle"] = growth.idle(CLASSES, directory, MODE, running)
     for name, work in growth.WORKS.items():
         say(f"growth: {name}")
         results["growth"][name] = work(directory, MODE, running)
+    say("many destinations, and dead ones among them")
+    results["destinations"] = onward.destinations(Path(directory), MODE, running)
     results["minutes"] = (time.monotonic() - began) / 60
     return results
 

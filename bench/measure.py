@@ -232,11 +232,11 @@ def tacit_load(port, messages, *, sessions=20, kept=1, pipeline=False, size=4096
             "generator_us": found["own_cpu_us_per_message"], "p50_us": found["p50"], "p99_us": found["p99"]}
 
 
-def smtp_source(port, messages, *, sessions=20, kept=False, size=4096):
+def smtp_source(port, messages, *, sessions=20, kept=False, size=4096, to="u0@example.test"):
     """The same with Postfix' own generator. It tells no latencies, and its start is within the time."""
     program, env = postfix_program("smtp-source")
     _, took, cpu = _run([program, *(["-d"] if kept else []), "-s", sessions, "-m", messages, "-l", size,
-                         "-f", "sender@load.example", "-t", "u0@example.test", f"127.0.0.1:{port}"], env)
+                         "-f", "sender@load.example", "-t", to, f"127.0.0.1:{port}"], env)
     return {"messages": messages, "seconds": took, "rate": messages / took, "generator_us": cpu / messages}
 
 

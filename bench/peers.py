@@ -5,8 +5,8 @@ no limits on rates, logs into a file. `configured` says what was chosen beyond t
 A server runs in a mount namespace of its own where /etc and what it insists on of /var are directories of the bench.
 It listens on the loopback only, and all its processes are in one control group.
 
-Two kinds of work: "accept": a message is taken durably, answered, and kept, and nothing tries to deliver it; "maildir":
-it is delivered into one of ten Maildirs."""
+Kinds of work: "accept": a message is taken durably, answered, and kept, and nothing tries to deliver it; "maildir": it is
+delivered into one of ten Maildirs; "relay": it goes on to the port `smarthost`."""
 import itertools
 import json
 import os
@@ -35,6 +35,8 @@ class Peer:
     number = itertools.count()
     process = None
     connecting = None  # connections that may wait for their greeting at once; None: any number
+    domain = "example.test"  # of its users
+    smarthost = None         # port on the loopback for mail of other domains; None: it takes none
 
     def __init__(self, directory, work):
         self.dir = Path(directory) / f"{self.name.lower()}-{next(Peer.number)}"
@@ -139,7 +141,8 @@ class Peer:
 class Tacit(Peer):
     name = "tacit"
     configured = {"accept": "queue { paused = true }; no greeting delay; the client is a stranger",
-                  "maildir": "no greeting delay; the client is a stranger"}
+                  "maildir": "no greeting delay; the client is a stranger",
+                  "relay": "route { connections = 100 }; the client is in relay.networks"}
     program = BUILD / "tacit"
     fronts = 0
     extra = ""       # further blocks
@@ -150,7 +153,10 @@ class Tacit(Peer):
         (self.dir / "data").mkdir(exist_ok=True)
         os.chmod(self.dir / "data", 0o755)
         self.conf = self.dir / "tacit.conf"
-        paused = "queue { paused = true }" if self.work == "accept" else ""
+        work = "queue { paused = true }" if self.work == "accept" else ""
+        if self.smarthost:
+            work = f'relay {{ networks = {{"127.0.0.0/8"}} }}\n' \
+                     f'route "*" {{ via = "smtp://127.0.0.1:{self.smarthost}"  connections = 100 }}'
         self.conf.write_text(f"""
 hostname = "mx.example.test"
 data = "data"
@@ -158,7 +164,7 @@ fronts = {self.fronts}
 listen mx {{ address = "127.0.0.1:{self.port}" }}
 domain "example.test" {{ directory = "{self.who}" deliver = "maildir:mail/{{domain}}/{{local}}" }}
 limits {{ sessions_per_client = 20000  greeting_delay = "0ms" }}
-{paused}
+{work}
 {self.extra}
 """)
         self.mail = self.dir / "data" / "mail"
@@ -213,14 +219,19 @@ class Postfix(Peer):
     name = "Postfix"
     configured = {"accept": "every message on HOLD, which is set where the queue file is written, so that the queue "
                             "manager never sees it; in_flow_delay = 0",
-                  "maildir": "virtual(8) with the ten users in the configuration; in_flow_delay = 0"}
+                  "maildir": "virtual(8) with the ten users in the configuration; in_flow_delay = 0",
+                  "relay": "relayhost; 100 connections at once from the first; connections are kept; in_flow_delay = 0"}
 
     def start(self):
         hold = "smtpd_client_restrictions = check_client_access static:HOLD" if self.work == "accept" else ""
         users = ", ".join(f"{{ {u}@example.test = {u}/ }}" for u in USERS)
-        self.inner = LivePostfix(self.dir, "", extra=f"""
+        relay = f"[127.0.0.1]:{self.smarthost}" if self.smarthost else ""
+        self.inner = LivePostfix(self.dir, relay, extra=f"""
 default_process_limit = {SESSIONS}
 in_flow_delay = 0
+default_destination_concurrency_limit = 100
+initial_destination_concurrency = 100
+smtp_connection_cache_on_demand = yes
 smtpd_peername_lookup = no
 disable_dns_lookups = yes
 smtpd_client_connection_count_limit = 0
@@ -254,6 +265,11 @@ class Exim(Peer):
         spool = self.place("/var/spool", ("exim4", ACCOUNTS["Debian-exim"], 0o750))
         log = self.place("/var/log", ("exim4", ACCOUNTS["Debian-exim"], 0o750))
         run = self.place("/run", ("exim4", ACCOUNTS["Debian-exim"], 0o755))
+        out, smtp = "", ""
+        if self.smarthost:
+            out = f"out:\n  driver = manualroute\n  domains = ! {self.domain}\n  route_list = * 127.0.0.1\n" \
+                  "  self = send\n  transport = smtp\n"
+            smtp = f"smtp:\n  driver = smtp\n  allow_localhost\n  port = {self.smarthost}\n"
         self.etc(exim4__exim4_conf=f"""
 primary_hostname = exim.example
 exim_path = {program}
@@ -278,11 +294,11 @@ rcpt:
 begin routers
 users:
   driver = accept
-  domains = example.test
+  domains = {self.domain}
   local_parts = {" : ".join(USERS)}
   transport = maildir
-begin transports
-maildir:
+{out}begin transports
+{smtp}maildir:
   driver = appendfile
   directory = {self.mail}/$local_part_data
   maildir_format
@@ -312,14 +328,16 @@ class OpenSmtpd(Peer):
         spool = self.place("/var/spool", ("smtpd", 0, 0o711))
         lib = self.place("/var/lib", ("opensmtpd/empty", 0, 0o755))
         run = self.place("/run")
-        users = ", ".join(f'"{u}@example.test" = vmail' for u in USERS)
+        users = ", ".join(f'"{u}@{self.domain}" = vmail' for u in USERS)
+        out = f'action "out" relay host smtp://127.0.0.1:{self.smarthost}\nmatch from any for any action "out"\n' \
+            if self.smarthost else ""
         self.etc(smtpd_conf=f"""
 table users {{ {users} }}
 smtp limit max-mails 1000000
 listen on 127.0.0.1 port {self.port} hostname smtpd.example
 action "deliver" maildir "{self.mail}/%{{rcpt.user}}" virtual <users>
-match from any for domain "example.test" action "deliver"
-""")
+match from any for domain "{self.domain}" action "deliver"
+{out}""")
         (self.dir / "etc/smtpd.conf").chmod(0o644)
         self.launch([root / "usr/sbin/smtpd", "-d"],
                     {"/etc": self.dir / "etc", "/var/spool": spool, "/var/lib": lib, "/run": run,

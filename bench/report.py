@@ -100,6 +100,21 @@ def maildir(r):
               num(s["accepted_rate"])] for n, s in r["maildir"].items()])
 
 
+def relay(r):
+    base = get(r, "relay", BASE)
+    return ("On to another server, 4 KiB, smtp-source with 20 sessions, until smtp-sink has taken all",
+            ["server", "messages/s", "× Postfix", "server µs each", "generator µs each", "sink µs each"],
+            [[server(r, n), num(s["rate"]), ratio(s["rate"], get(base, "rate")), num(s["cpu_us"]),
+              num(s["generator_us"]), num(s["sink_us"])] for n, s in r.get("relay", {}).items()])
+
+
+def destinations(r):
+    return ("One message to each of many destinations",
+            ["destinations", "dead", "s until the living have theirs", "messages/s", "server µs each"],
+            [[f"{s['destinations']:,}", f"{s['dead']:,}", f"{s['seconds']:.2f}", plot.figure(s["rate"]),
+              plot.figure(s["cpu_us"])] for s in r.get("destinations", [])])
+
+
 def syncs(r):
     rows = []
     for name, works in r["syncs"].items():
@@ -167,7 +182,7 @@ def growth_entries(r):
              for s in r["growth"]["entries"]])
 
 
-TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, pipelined, latency, idle,
+TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, relay, destinations, pipelined, latency, idle,
                                   growth_queue, growth_recipients, growth_domains, growth_entries)}
 
 
