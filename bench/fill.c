@@ -215,7 +215,7 @@ static void put_waiting(struct lane_writer *w, uint64_t id, uint64_t now_ms)
     struct buf                       record;
 
     for (uint64_t i = 0; i < options.recipients; i++)
-        to[i] = (struct recipient_progress){RECIPIENT_WAITING, STR("4.4.4"), STR("waiting for a route")};
+        to[i] = (struct recipient_progress){.state = RECIPIENT_WAITING, .reason = STR("waiting for release")};
     buf_init(&record, 1 << 20);
     if (!progress_put(&p, &record))
         die("out of memory", NULL);

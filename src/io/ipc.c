@@ -165,6 +165,8 @@ bool io_ipc_send(struct io_ipc *c, struct str data, int fd)
     return false;
 }
 
+size_t io_ipc_unsent(const struct io_ipc *c) { return c->queued; }
+
 static void send_queued(struct io_ipc *c)
 {
     while (c->first) {

@@ -21,5 +21,6 @@ void           io_ipc_free(struct io_ipc *c);
 /* Sends, or queues while the peer is slow (up to 16 MiB, then the channel counts as ended). `fd` -1 or passed on (the
  * caller keeps its own copy). False: ended; the message was not sent. */
 bool           io_ipc_send(struct io_ipc *c, struct str data, int fd);
+size_t         io_ipc_unsent(const struct io_ipc *c); /* octets that are queued */
 
 #endif

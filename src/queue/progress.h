@@ -10,7 +10,7 @@
 
 enum recipient_state {
     RECIPIENT_PENDING,   /* to be attempted, at once or again */
-    RECIPIENT_WAITING,   /* leads to another domain; waits for a route */
+    RECIPIENT_WAITING,   /* the way out is "hold:": waits until an operator releases it */
     RECIPIENT_UNCLAIMED, /* cannot be delivered, must not be reported: held */
     RECIPIENT_DELIVERED, /* this and the following are final */
     RECIPIENT_EXPANDED,  /* replaced by the recipients of an expansion */
@@ -58,7 +58,8 @@ enum expanded_flags {
     EXPANDED_REMOTE = 1, /* of another domain */
     EXPANDED_HIDE = 2,   /* not to be named in reports */
     EXPANDED_SENDER = 4, /* `sender` takes the place of the message's own */
-    EXPANDED_FLAGS = 7,
+    EXPANDED_FOLLOWED = 8, /* another server named it as the new address */
+    EXPANDED_FLAGS = 15,
 };
 struct expanded {
     struct mail_address address, sender;

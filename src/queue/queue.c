@@ -8,9 +8,9 @@ struct queue_chunk {
     struct queue_message messages[CHUNK_MESSAGES]; /* id 0: unused */
 };
 
-void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times)
+void queue_init(struct queue *q, uint64_t seed, uint64_t unclaimed_keep_ms)
 {
-    *q = (struct queue){.times = *times, .replaying = true};
+    *q = (struct queue){.unclaimed_keep_ms = unclaimed_keep_ms, .replaying = true};
     map_init(&q->living, seed);
     map_init(&q->dead, seed);
     map_init(&q->states, seed);
@@ -138,15 +138,10 @@ struct queue_message *queue_oldest_unclaimed(const struct queue *q)
  * once, so that it gets its FINISHED record. */
 static uint64_t due_ms(const struct queue *q, const struct queue_message *m)
 {
-    const struct queue_times *t = &q->times;
-    uint64_t                  due = m->pending ? m->next_ms : UINT64_MAX;
+    uint64_t due = m->pending ? m->next_ms : UINT64_MAX;
 
-    if (m->waiting && m->since_ms + t->expire < due)
-        due = m->since_ms + t->expire;
-    if (m->waiting && t->delay_notice && !(m->flags & PROGRESS_DELAY_TOLD) && m->since_ms + t->delay_notice < due)
-        due = m->since_ms + t->delay_notice;
-    if (m->unclaimed_count && m->since_ms + t->unclaimed_keep < due)
-        due = m->since_ms + t->unclaimed_keep;
+    if (m->unclaimed_count && m->since_ms + q->unclaimed_keep_ms < due)
+        due = m->since_ms + q->unclaimed_keep_ms;
     if (!m->pending && !m->waiting && !m->unclaimed_count)
         due = 0;
     return due > m->not_before_ms ? due : m->not_before_ms;

@@ -78,6 +78,7 @@ struct queue_message {
     bool busy : 1;     /* an attempt or a command is at work on it */
     bool replayed : 1; /* another process may have delivered it and ended before it could record that */
     bool unsure : 1;   /* a delivery failed, and may have succeeded all the same; set by back */
+    bool parked : 1;   /* waits for room on its way out; set by back */
 };
 
 /* Of all its recipients, also those that expansions brought. */
@@ -85,12 +86,6 @@ static inline struct address_hint queue_message_to(const struct queue_message *m
 {
     return m->extra && m->extra->expansion_count ? (struct address_hint){HINT_ANY, HINT_ANY} : m->to;
 }
-
-struct queue_times {       /* ms */
-    uint64_t expire;       /* of waiting recipients; pending ones are given up by the attempt */
-    uint64_t delay_notice; /* 0: never */
-    uint64_t unclaimed_keep;
-};
 
 struct queue_chunk;
 struct queue {
@@ -102,13 +97,13 @@ struct queue {
     struct map            states; /* name -> struct queue_state */
     struct map            segments[QUEUE_LANES];
     struct heap           due, unclaimed;
-    struct queue_times    times;
+    uint64_t              unclaimed_keep_ms; /* then unclaimed recipients are due; others by their progress */
     bool                  replaying;
     uint64_t              newest_id_lane0; /* so that ids go on growing after a restart */
     uint64_t              messages, octets, unclaimed_messages, unclaimed_octets, newest_unclaimed_ms;
 };
 
-void queue_init(struct queue *q, uint64_t seed, const struct queue_times *times);
+void queue_init(struct queue *q, uint64_t seed, uint64_t unclaimed_keep_ms);
 void queue_done(struct queue *q);
 
 enum queue_applied {

@@ -39,11 +39,18 @@ void back_gauges(struct back *b)
     count_set(COUNTER_unclaimed_octets, b->queue.unclaimed_octets);
 }
 
+static struct queue_message *next_due(struct back *b, uint64_t now_ms)
+{
+    back_carry_fill(b, now_ms);
+    return queue_due(&b->queue, now_ms);
+}
+
 void back_kick(struct back *b)
 {
     uint64_t              now = io_wall_ms(), next, loop_ms = io_loop_now_ms(b->loop);
     struct queue_message *m;
 
+    back_carry_kick(b); /* what has happened is written down, come what may */
     if (b->config->queue.paused)
         return;
     /* A full disk fails every delivery, and each failure is a record: what is due waits, and costs nothing. */
@@ -51,8 +58,7 @@ void back_kick(struct back *b)
         io_timer_start(b->due, b->full_until_ms - loop_ms, 0);
         return;
     }
-    while (!b->draining && !b->store_waits && b->attempt_count < b->config->queue.deliveries &&
-           (m = queue_due(&b->queue, now)))
+    while (!b->draining && !b->store_waits && b->attempt_count < b->config->queue.deliveries && (m = next_due(b, now)))
         if (!back_attempt_start(b, m, STR_NONE))
             back_give_up("out of memory", NULL);
     next = queue_next_due_ms(&b->queue);
@@ -64,7 +70,8 @@ void back_kick(struct back *b)
 
 void back_drain_check(struct back *b)
 {
-    if (!b->draining || b->attempt_count || b->command_count || b->release || b->index || !back_store_is_idle(b))
+    if (!b->draining || b->attempt_count || b->command_count || b->release || b->index || !back_carry_is_idle(b) ||
+        !back_store_is_idle(b))
         return;
     lane_writer_close(b->writer);
     b->writer = NULL;
@@ -165,16 +172,13 @@ static bool start(struct role_context *c, struct err *err)
     struct back         *b = &back;
     const struct config *config = c->config;
     struct lane_options  options = {.segment_size = config->spool.segment, .reserve = config->spool.reserve};
-    struct queue_times   times = {.expire = config->queue.expire,
-                                  .delay_notice = config->queue.delay_notice,
-                                  .unclaimed_keep = config->unclaimed.keep};
     uint64_t             threads = config->queue.deliveries;
 
     *b = (struct back){.role = c, .loop = c->loop, .config = config};
     io_random(&b->seed, sizeof b->seed);
     arena_init(&b->scratch, SCRATCH_CHUNK, SCRATCH_MEMORY);
     arena_init(&b->answer_arena, SCRATCH_CHUNK, SCRATCH_MEMORY);
-    queue_init(&b->queue, b->seed, &times);
+    queue_init(&b->queue, b->seed, config->unclaimed.keep);
     map_init(&b->questions, b->seed);
     list_init(&b->question_order);
     list_init(&b->fronts);
@@ -182,6 +186,7 @@ static bool start(struct role_context *c, struct err *err)
     list_init(&b->writing);
     list_init(&b->attempts);
     list_init(&b->orders);
+    back_carry_init(b);
     io_work_start(b->loop, (unsigned)(threads < 4                      ? 4
                                       : threads > DELIVERY_THREADS_MAX ? DELIVERY_THREADS_MAX
                                                                        : threads));
@@ -241,6 +246,10 @@ static void peer(struct role_context *c, enum role role, unsigned index, int fd)
         back_keeper_attach(b, fd);
         return;
     }
+    if (role == ROLE_CARRIER) {
+        back_carrier_attach(b, fd);
+        return;
+    }
     f = role == ROLE_FRONT && index + LANE_FRONT_FIRST <= LANE_MAX ? calloc(1, sizeof *f) : NULL;
     if (!f) {
         close(fd);
@@ -273,6 +282,7 @@ static void drain(struct role_context *c, uint64_t grace_ms)
     b->draining = true;
     io_timer_stop(b->due);
     io_timer_stop(b->again);
+    back_carry_kick(b);
     back_contact_tick(b);
     back_jobs_kick(b); /* recipients that were not begun stay for the next start */
     back_drain_check(b);

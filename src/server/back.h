@@ -9,6 +9,7 @@
  *   back_load.c     what the spool knows of a message
  *   back_attempt.c  one attempt at a message, from its beginning to its end
  *   back_resolve.c  one recipient of it: where does it lead; back_local.c: into a mailbox
+ *   back_carry.c    carriages: mail that leaves (back_carry.h); back_way.c, back_give.c, back_outcome.c, back_park.c
  *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
  *   back_report.c   failure, delay and success reports
@@ -30,6 +31,7 @@
 #include "policy/disclosure.h"
 #include "queue/queue.h"
 #include "server/ask.h"
+#include "server/back_carry.h"
 #include "server/role.h"
 #include "spool/lane.h"
 
@@ -107,6 +109,8 @@ struct back {
     unsigned    attempt_count, command_count, job_count; /* `attempts` holds both: those of back, and commands */
     struct maildir_earlier *earlier; /* for messages that were replayed; NULL: none was delivered yet */
     uint64_t full_until_ms; /* a mailbox's file system had no room: no attempt begins before this (loop's clock) */
+
+    struct back_carry carry; /* back_carry.c */
 
     /* back_digest.c */
     uint64_t digest_checked_ms, digest_done_ms;
@@ -188,8 +192,12 @@ struct attempt_recipient {
     uint8_t                    flags;   /* enum expanded_flags */
     bool                       due;     /* to be tried in this attempt */
     bool                       tried;   /* and was: if it is pending still, status, reason and permanent say why */
-    bool                       permanent;     /* trying again is in vain */
-    bool                       resolved;      /* mailbox and quota are known without asking */
+    bool                       permanent; /* trying again is in vain */
+    bool                       resolved;  /* mailbox and quota are known without asking */
+    bool                       leaves;    /* it is in one of `ways` */
+    bool                       given;     /* the carrier has it, or had it until this attempt */
+    struct mail_address        leaving;   /* to whom, once it `leaves` */
+    uint32_t                   way_next;
     enum recipient_state       state, before; /* now, and when the attempt began */
     struct str                 status, reason;
     struct str                 last_status; /* what stood in its way until its time was over; empty: it was not that */
@@ -198,6 +206,10 @@ struct attempt_recipient {
     uint16_t                   code;                   /* 0: no reply came */
     struct str                 reply;                  /* "550 5.1.1 No such user", '\n' between lines */
     bool                       relayed;                /* DELIVERED to a server that does not report success itself */
+    bool                       reports;                /* DELIVERED to one that does, so we do not */
+    bool                       expired;                /* it fails because it was tried for long enough */
+    bool                       refused, cut;           /* as in carriage.h; the carrier ended */
+    uint64_t                   retry_ms;               /* not earlier than this, Unix ms */
     uint64_t                   quota, began_ms;
     const char                *path; /* of the Maildir */
 };
@@ -212,7 +224,12 @@ struct attempt {
     struct progress           progress; /* as it was read; recipients are in `to` */
     struct attempt_recipient *to;
     size_t                    count, room;
-    size_t                    next;        /* to be started */
+    size_t                    next;              /* to be started */
+    struct way               *ways, **ways_last; /* of recipients that leave */
+    struct map                way_map;
+    struct list               taken;       /* carriages whose outcome it writes down */
+    unsigned                 *counted;     /* where it is counted */
+    bool                      counts;      /* as an attempt at the message */
     size_t                    saved_count; /* recipients from here on stand in no record yet */
     struct map                mailboxes;   /* that have or get the message: text -> recipient + 1 */
     unsigned                  running, unsaved;
@@ -243,6 +260,8 @@ bool                      back_attempt_start(struct back *b, struct queue_messag
 /* The same for a command; *command_done is called in any case if true was returned. */
 bool                      back_command_start(struct back *b, struct queue_message *m, const struct back_change *change,
                                              void (*done)(void *arg, bool ok, const char *text), void *arg);
+/* One that begins because the carrier said what became of a carriage. */
+bool                      back_attempt_start_outcome(struct back *b, struct queue_message *m, struct str payload);
 void                      back_jobs_kick(struct back *b);
 void                      back_attempt_free(struct attempt *a);
 /* Adds a recipient that takes the place of `parent`; NULL: no memory. */
@@ -272,6 +291,7 @@ void attempt_load_begin(struct attempt *a, const struct queue_message *m);
 
 /* back_conclude.c */
 struct str attempt_address(struct attempt *a, const struct mail_address *address);
+uint64_t   attempt_expires_ms(const struct attempt *a); /* when recipients that are pending are given up */
 void       attempt_log(struct attempt *a, size_t i, const char *result);
 void       attempt_save(struct attempt *a);          /* what is known so far, while the attempt goes on */
 void       attempt_conclude(struct attempt *a);      /* all recipients are through */

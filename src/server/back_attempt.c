@@ -52,13 +52,6 @@ const struct recipient *attempt_envelope_recipient(const struct attempt *a, size
     return &a->message.envelope.recipients[a->to[i].root];
 }
 
-static void attempt_counted(struct attempt *a, bool in)
-{
-    unsigned *count = a->command == COMMAND_ATTEMPT ? &a->back->attempt_count : &a->back->command_count;
-
-    *count = in ? *count + 1 : *count - 1;
-}
-
 void back_attempt_free(struct attempt *a)
 {
     struct back          *b = a->back;
@@ -66,11 +59,14 @@ void back_attempt_free(struct attempt *a)
 
     if (m && !queue_set_busy(&b->queue, m, false))
         back_give_up("out of memory", NULL);
+    if (m && a->load_ok)
+        back_carry_settle(b, m);
     if (a->body_fd >= 0)
         close(a->body_fd);
     list_remove(&a->link);
-    attempt_counted(a, false);
+    --*a->counted;
     map_done(&a->mailboxes);
+    map_done(&a->way_map);
     buf_done(&a->record);
     arena_done(&a->arena);
     free(a);
@@ -131,15 +127,18 @@ static void load_failed(struct attempt *a)
     back_attempt_free(a);
 }
 
-/* Which recipients are to be tried now; and which mailboxes have the message already. */
+/* Which recipients are to be tried now; and which mailboxes have the message already, or perhaps get it. */
 static void choose(struct attempt *a, const struct queue_message *m)
 {
+    bool may = m->next_ms <= a->now_ms && !m->parked && !(m->flags & PROGRESS_HELD) && !a->back->config->queue.paused;
+
+    carry_take(a);
     for (size_t i = 0; i < a->count; i++) {
         struct attempt_recipient *to = &a->to[i];
 
-        to->due = to->state == RECIPIENT_PENDING && m->next_ms <= a->now_ms;
+        to->due |= to->state == RECIPIENT_PENDING && may && !to->given;
         a->earlier |= to->state == RECIPIENT_DELIVERED;
-        if (to->state == RECIPIENT_DELIVERED) {
+        if (to->state == RECIPIENT_DELIVERED || to->given) {
             struct str key = mailbox_key(a, &to->address);
 
             if (key.data && !map_get(&a->mailboxes, key))
@@ -178,7 +177,8 @@ static void loaded(void *arg)
     attempt_step(a);
 }
 
-static struct attempt *attempt_new(struct back *b, struct queue_message *m, enum back_command command)
+static struct attempt *attempt_new(struct back *b, struct queue_message *m, enum back_command command,
+                                   unsigned *counted)
 {
     struct attempt *a = calloc(1, sizeof *a);
 
@@ -193,8 +193,12 @@ static struct attempt *attempt_new(struct back *b, struct queue_message *m, enum
     arena_init(&a->arena, ARENA_CHUNK, BACK_ATTEMPT_MEMORY);
     buf_init(&a->record, BACK_RECORD_MAX);
     map_init(&a->mailboxes, b->seed);
+    map_init(&a->way_map, b->seed);
+    a->ways_last = &a->ways;
+    list_init(&a->taken);
     list_push(&b->attempts, &a->link);
-    attempt_counted(a, true);
+    a->counted = counted;
+    ++*counted;
     queue_set_busy(&b->queue, m, true);
     attempt_load_begin(a, m);
     return a;
@@ -204,14 +208,14 @@ static bool attempt_go(struct attempt *a)
 {
     if (io_work(a->back->loop, attempt_load, loaded, a))
         return true;
-    attempt_counted(a, false);
+    --*a->counted;
     list_remove(&a->link);
     return false;
 }
 
-bool back_attempt_start(struct back *b, struct queue_message *m, struct str payload)
+static bool start(struct back *b, struct queue_message *m, struct str payload, unsigned *counted)
 {
-    struct attempt *a = attempt_new(b, m, COMMAND_ATTEMPT);
+    struct attempt *a = attempt_new(b, m, COMMAND_ATTEMPT, counted);
 
     if (!a)
         return false;
@@ -222,10 +226,23 @@ bool back_attempt_start(struct back *b, struct queue_message *m, struct str payl
     return true;
 }
 
+bool back_attempt_start(struct back *b, struct queue_message *m, struct str payload)
+{
+    m->parked = false; /* its time has come all the same */
+    return start(b, m, payload, &b->attempt_count);
+}
+
+bool back_attempt_start_outcome(struct back *b, struct queue_message *m, struct str payload)
+{
+    bool only = !m->progress.seq && !m->extra; /* nothing was written since */
+
+    return start(b, m, only ? payload : STR_NONE, &b->carry.attempts);
+}
+
 bool back_command_start(struct back *b, struct queue_message *m, const struct back_change *change,
                         void (*done)(void *arg, bool ok, const char *text), void *arg)
 {
-    struct attempt *a = attempt_new(b, m, change->command);
+    struct attempt *a = attempt_new(b, m, change->command, &b->command_count);
 
     if (!a)
         return false;

@@ -5,7 +5,6 @@
  *   failed for now, message young        pending, tried again by queue.local_retry
  *   failed for now, older than expire    failed for good
  *   failed for good                      what policy/disclosure.h says: failed and reported, unclaimed, or dropped
- *   waiting for a route, too old         the same
  *   unclaimed, older than unclaimed.keep removed, counted, logged */
 #include "mail/report.h"
 #include "queue/schedule.h"
@@ -42,6 +41,14 @@ void attempt_log(struct attempt *a, size_t i, const char *result)
     log_z("result", result);
     if (to->status.len)
         log_str("status", to->status);
+    if (to->remote.len)
+        log_str("remote", to->remote);
+    if (to->remote_address.len)
+        log_str("address", to->remote_address);
+    if (to->code)
+        log_u64("code", to->code);
+    if (to->reply.len)
+        log_str("reply", to->reply);
     if (to->reason.len)
         log_str("reason", to->reason);
     log_u64("ms", to->began_ms ? io_wall_ms() - to->began_ms : 0);
@@ -118,8 +125,11 @@ static void ended(void *arg)
 {
     struct attempt *a = arg;
 
+    carry_recorded(a);
     if (all_final(a) && a->message.external)
         back_body_remove(a->back, a->id);
+    else
+        carry_give(a);
     if (a->command_done)
         a->command_done(a->command_arg, true, NULL);
     back_attempt_free(a);
@@ -154,6 +164,13 @@ static uint64_t since_ms(const struct attempt *a)
     return a->progress.since_ms ? a->progress.since_ms : message_id_time_ms(a->id);
 }
 
+uint64_t attempt_expires_ms(const struct attempt *a)
+{
+    const struct config_queue *q = &a->back->config->queue;
+
+    return since_ms(a) + (mail_address_is_null(&a->message.envelope.sender) ? q->expire_report : q->expire);
+}
+
 static bool is_older_than(const struct attempt *a, uint64_t ms) { return a->now_ms >= since_ms(a) + ms; }
 
 /* The sender wants to hear of this (RFC 3461 4.1): 0 means NOTIFY was not given. */
@@ -164,18 +181,18 @@ static bool wants(const struct attempt *a, size_t i, enum dsn_notify what)
     return notify ? (notify & what) != 0 : what != NOTIFY_SUCCESS;
 }
 
-/* "4.2.2" becomes "5.2.2": it was tried for long enough. What says nothing for good becomes 5.4.7, time expired. */
+/* It was tried for long enough. "4.2.2" becomes "5.2.2", and what a server said last stays what it said; where nothing
+ * better is known it is 5.4.7, time expired. */
 static void expire(struct attempt *a, struct attempt_recipient *to)
 {
     struct str status = to->status;
 
-    to->last_status = status;
-    if (str_starts(status, STR("4.2.")))
+    if (status.len > 1 && (to->code || str_starts(status, STR("4.2."))))
         status = arena_printf(&a->arena, "5%.*s", STR_ARG(str_skip(status, 1)));
     else
         status = STR("5.4.7");
     to->status = status.data ? status : STR("5.4.7");
-    to->permanent = true;
+    to->permanent = to->expired = true;
 }
 
 static void fail_for_good(struct attempt *a, size_t i, struct back_reports *reports)
@@ -223,11 +240,8 @@ static void judge_failures(struct attempt *a, struct back_reports *reports)
             to->state = RECIPIENT_REMOVED;
             count(COUNTER_unclaimed_expired_total, 1);
             attempt_log(a, i, "expired");
-        } else if (to->state == RECIPIENT_WAITING && is_older_than(a, config->queue.expire)) {
-            expire(a, to);
-            fail_for_good(a, i, reports);
         } else if (to->state == RECIPIENT_PENDING && to->tried) {
-            if (!to->permanent && is_older_than(a, config->queue.expire))
+            if (!to->permanent && a->now_ms >= attempt_expires_ms(a))
                 expire(a, to);
             if (to->permanent)
                 fail_for_good(a, i, reports);
@@ -244,7 +258,7 @@ static void judge_successes(struct attempt *a, struct back_reports *reports)
         const struct attempt_recipient *to = &a->to[i];
         bool                            direct = to->root == i || a->to[to->parent].children == 1;
 
-        if (to->state == to->before || !wants(a, i, NOTIFY_SUCCESS) || attempt_is_override(a, i))
+        if (to->state == to->before || !wants(a, i, NOTIFY_SUCCESS) || attempt_is_override(a, i) || to->reports)
             continue;
         if (to->state == RECIPIENT_DELIVERED && direct && !attempt_was_remote(to))
             back_reports_add(reports, i, REPORT_DELIVERED);
@@ -266,7 +280,7 @@ static bool judge_delay(struct attempt *a, struct back_reports *reports)
     for (size_t i = 0; i < a->count; i++) {
         enum recipient_state state = a->to[i].state;
 
-        if (state != RECIPIENT_PENDING && state != RECIPIENT_WAITING)
+        if (state != RECIPIENT_PENDING)
             continue;
         late = true;
         if (reports && wants(a, i, NOTIFY_DELAY) && !attempt_is_override(a, i))
@@ -275,22 +289,32 @@ static bool judge_delay(struct attempt *a, struct back_reports *reports)
     return late;
 }
 
+/* The earliest of those that were tried, unless others come earlier. */
 static uint64_t next_attempt_ms(const struct attempt *a, uint32_t attempts)
 {
-    const struct config *config = a->back->config;
-    uint64_t             end = since_ms(a) + config->queue.expire;
-    uint64_t next = a->now_ms + schedule_wait_ms(config->queue.local_retry.ms, config->queue.local_retry.count,
-                                                 attempts, a->id ^ a->back->seed);
+    uint64_t end = attempt_expires_ms(a), next = UINT64_MAX;
 
+    for (size_t i = 0; i < a->count; i++)
+        if (a->to[i].tried && a->to[i].state == RECIPIENT_PENDING) {
+            uint64_t at = outcome_next_ms(a, i, attempts);
+
+            if (at < next)
+                next = at;
+        }
+    if (next == UINT64_MAX || (a->progress.next_ms > a->now_ms && a->progress.next_ms < next))
+        next = a->progress.next_ms;
     return end > a->now_ms && next > end ? end : next;
 }
 
-static bool any_tried(const struct attempt *a)
+static bool any_tried(struct attempt *a)
 {
-    for (size_t i = 0; i < a->count; i++)
-        if (a->to[i].tried)
-            return true;
-    return false;
+    bool any = false;
+
+    for (size_t i = 0; i < a->count; i++) {
+        any |= a->to[i].tried;
+        a->counts |= a->to[i].tried && !a->to[i].given;
+    }
+    return any;
 }
 
 void attempt_conclude(struct attempt *a)
@@ -309,16 +333,17 @@ void attempt_conclude(struct attempt *a)
     if (!(p.flags & PROGRESS_DELAY_TOLD) && judge_delay(a, tell ? reports : NULL))
         p.flags |= PROGRESS_DELAY_TOLD;
     if (any_tried(a)) {
-        p.attempts++;
+        p.attempts += a->counts;
         p.last_ms = a->now_ms;
         p.next_ms = next_attempt_ms(a, p.attempts);
     }
-    if (!changed(a) && p.flags == a->progress.flags && !all_final(a)) { /* stopped before it began */
+    if (!changed(a) && p.flags == a->progress.flags && !all_final(a)) {
         struct queue_message *m = queue_find(&a->back->queue, a->id);
 
-        if (m)
-            queue_delay(&a->back->queue, m, a->now_ms + AGAIN_MS);
         back_reports_put(reports, NULL);
+        carry_give(a);
+        if (m && !m->parked && !back_carriage_first(a->back, a->id)) /* stopped before it began */
+            queue_delay(&a->back->queue, m, a->now_ms + AGAIN_MS);
         back_attempt_free(a);
         return;
     }
@@ -329,11 +354,26 @@ void attempt_conclude(struct attempt *a)
 
 /* ---- commands ---- */
 
+/* What waits because its way is "hold:" goes the way that all other mail goes. */
+static void send_on(struct attempt *a, struct progress *p)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->to[i].state != RECIPIENT_WAITING)
+            continue;
+        a->to[i].state = RECIPIENT_PENDING;
+        a->to[i].reason = STR_NONE;
+        p->next_ms = p->since_ms = a->now_ms;
+        if (!p->via.len)
+            p->via = way_released(a);
+    }
+}
+
 static void release(struct attempt *a, struct progress *p)
 {
     bool redirect = !mail_address_is_null(&a->command_to);
 
     p->flags &= (uint8_t)~PROGRESS_HELD;
+    send_on(a, p);
     for (size_t i = 0, n = a->count; i < n; i++) {
         struct attempt_recipient *child;
 
@@ -396,12 +436,14 @@ void attempt_command(struct attempt *a)
         break;
     case COMMAND_REROUTE:
         p.via = a->command_via;
-        __attribute__((fallthrough));
-    case COMMAND_RETRY:
-        p.next_ms = a->now_ms;
         for (size_t i = 0; i < a->count; i++)
             if (a->to[i].state == RECIPIENT_WAITING)
                 a->to[i].state = RECIPIENT_PENDING;
+        p.next_ms = a->now_ms;
+        break;
+    case COMMAND_RETRY:
+        send_on(a, &p);
+        p.next_ms = a->now_ms;
         break;
     case COMMAND_DISCARD:
     case COMMAND_REMOVE:

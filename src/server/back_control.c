@@ -140,7 +140,8 @@ static void drain_step(struct order *o)
     struct back *b = o->back;
 
     back_kick(b);
-    if (!b->attempt_count && !b->command_count && back_store_is_idle(b) && queue_next_due_ms(&b->queue) > io_wall_ms())
+    if (!b->attempt_count && !b->command_count && !b->carry.messages.used && back_store_is_idle(b) &&
+        queue_next_due_ms(&b->queue) > io_wall_ms())
         order_end_ok(o);
     else if (io_loop_now_ms(b->loop) - o->began_ms > DRAIN_WAIT_MS)
         order_end_error(o, "the queue is still at work");

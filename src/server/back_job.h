@@ -29,7 +29,7 @@ void job_drop(struct job *j); /* it shares the end of another one, and says noth
 
 /* back_local.c */
 void       job_deliver(struct job *j); /* to the mailbox that the recipient was resolved to */
-/* The key of a mailbox among the recipients of a message; data is NULL: no memory. */
+/* The key of a mailbox, or of an address elsewhere, among the recipients of a message; data is NULL: no memory. */
 struct str mailbox_key(struct attempt *a, const struct mail_address *mailbox);
 
 #endif

@@ -118,7 +118,6 @@ static void put_id(struct buf *out, const char *key, uint64_t id)
 void back_row(const struct back *b, const struct queue_message *m, struct attempt *a, bool whole, struct buf *out)
 {
     const struct envelope *e = &a->message.envelope;
-    uint64_t               keep = m->pending || m->waiting ? b->queue.times.expire : b->queue.times.unclaimed_keep;
 
     json_line_open(out, NULL, '{');
     put_id(out, "id", m->id);
@@ -131,7 +130,8 @@ void back_row(const struct back *b, const struct queue_message *m, struct attemp
     json_line_u64(out, "attempts", m->attempts);
     if (m->pending && !(m->flags & PROGRESS_HELD) && !m->busy)
         json_line_u64(out, "next_ms", m->next_ms);
-    json_line_u64(out, "expires_ms", m->since_ms + keep);
+    if (m->pending || m->unclaimed_count)
+        json_line_u64(out, "expires_ms", m->pending ? attempt_expires_ms(a) : m->since_ms + b->queue.unclaimed_keep_ms);
     json_line_u64(out, "recipient_count", a->count);
     if (a->progress.via.len)
         json_line_text(out, "via", a->progress.via);

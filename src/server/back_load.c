@@ -159,8 +159,7 @@ static bool load_body(struct attempt *a)
     if (a->body_fd < 0)
         return err_set_os(&a->load_err, errno, "body %s", path);
     /* Nothing damaged is delivered. Who only looks at the message need not wait for that. */
-    return !a->loading ||
-           lane_body_check(path, a->body_fd, a->message.size, a->message.external_xxh3, &a->load_err);
+    return !a->loading || lane_body_check(path, a->body_fd, a->message.size, a->message.external_xxh3, &a->load_err);
 }
 
 static bool load(struct attempt *a)

@@ -55,8 +55,11 @@ static void deliver_done(void *arg)
 
 struct str mailbox_key(struct attempt *a, const struct mail_address *mailbox)
 {
-    struct str local = mail_local_key(mailbox->local, 0, &a->arena);
+    struct str local;
 
+    if (!config_domain_find(a->back->config, mailbox->domain)) /* another server may tell Bob from bob */
+        return mail_address_text(mailbox, &a->arena);
+    local = mail_local_key(mailbox->local, 0, &a->arena);
     return local.data ? arena_printf(&a->arena, "%.*s@%.*s", STR_ARG(local), STR_ARG(mailbox->domain)) : STR_NONE;
 }
 
@@ -120,8 +123,19 @@ void job_deliver(struct job *j)
     struct str                  key = mailbox_key(a, &to->mailbox);
     struct err                  err;
 
-    if (!str_starts(way, STR("maildir:"))) {
+    if (!way.len) {
         job_fail(j, false, "4.3.5", STR("there is no way to deliver to this domain at the moment"));
+        return;
+    }
+    if (!str_starts(way, STR("maildir:"))) {
+        const char *result;
+
+        if (!way_take(a, j->i, way, &result))
+            job_fail(j, false, "4.3.0", STR("out of memory"));
+        else if (result)
+            job_end(j, result);
+        else
+            job_drop(j);
         return;
     }
     if (!key.data) {

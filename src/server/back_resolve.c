@@ -79,11 +79,19 @@ static bool fail_as(struct attempt_recipient *to, enum resolve_result result)
     return to->permanent;
 }
 
-static void wait_for_route(struct attempt_recipient *to)
+/* It leaves this server; there is no job (any more). */
+static void leave(struct attempt *a, size_t i)
 {
-    to->state = RECIPIENT_WAITING;
-    to->status = STR("4.4.4");
-    to->reason = STR("waiting for a route");
+    const char *result;
+
+    if (!way_take(a, i, STR_NONE, &result)) {
+        a->to[i].tried = true;
+        a->to[i].status = STR("4.3.0");
+        a->to[i].reason = STR("out of memory");
+        result = "deferred";
+    }
+    if (result)
+        attempt_log(a, i, result);
 }
 
 /* Puts the targets in the place of the recipient. */
@@ -111,8 +119,7 @@ static void job_expand(struct job *j, const struct answer *answer)
             fail_as(to, target->result);
             attempt_log(a, a->count - 1, to->permanent ? "failed" : "deferred");
         } else if (target->kind == TARGET_REMOTE) {
-            wait_for_route(to);
-            attempt_log(a, a->count - 1, "waiting");
+            to->due = true;
         } else {
             to->due = to->resolved = true;
             to->mailbox = to->address;
@@ -153,8 +160,10 @@ static void answered(void *arg, const struct answer *answer)
         job_deliver(j);
     } else if (answer->target_count == 1 && target->kind == TARGET_REMOTE && target->result == RESOLVE_TARGETS &&
                mail_address_eq(&target->address, &to->address)) {
-        wait_for_route(to);
-        job_end(j, "waiting");
+        size_t i = j->i;
+
+        job_drop(j); /* a domain that was ours until now */
+        leave(a, i);
     } else {
         job_expand(j, answer);
     }
@@ -163,12 +172,17 @@ static void answered(void *arg, const struct answer *answer)
 void job_start(struct attempt *a, size_t i)
 {
     struct attempt_recipient *to = &a->to[i];
-    struct job               *j = calloc(1, sizeof *j);
+    struct job               *j;
     struct ask                ask = {.kind = ASK_RESOLVE,
                                      .class = a->message.envelope.origin.class,
                                      .sender = a->message.envelope.sender,
                                      .address = to->address};
 
+    if (way_leads_out(a, i)) {
+        leave(a, i);
+        return;
+    }
+    j = calloc(1, sizeof *j);
     if (!j)
         return; /* stays pending, tried again later */
     j->attempt = a;

@@ -215,7 +215,7 @@ static bool tell_queue(void)
     arena_init(&scratch, 256, 1 << 16);
     buf_init(&progress, 1 << 16);
     buf_init(&finished, 1 << 16);
-    queue_init(&q, 1, &(struct queue_times){.expire = 1000, .unclaimed_keep = 1000});
+    queue_init(&q, 1, 1000);
     q.replaying = false;
     ok = progress_put(&(struct progress){.id = id,
                                          .attempts = 1,

@@ -15,7 +15,7 @@ enum { LANES = 3, IDS = 16, STATES = 8, STEP = 3, RECORDS_MAX = 300 };
 
 static const char names[] = "abcdefgh";
 
-static const struct queue_times times = {.expire = 1000, .delay_notice = 100, .unclaimed_keep = 500};
+enum { UNCLAIMED_KEEP_MS = 500 };
 
 struct records {
     const uint8_t *data;
@@ -97,7 +97,7 @@ static void replay_lane(struct queue *q, struct records r, uint32_t lane)
 
 static void replay(struct queue *q, struct records r, bool backwards)
 {
-    queue_init(q, backwards, &times);
+    queue_init(q, backwards, UNCLAIMED_KEEP_MS);
     q->replaying = true;
     for (uint32_t i = 0; i < LANES; i++)
         replay_lane(q, r, backwards ? LANES - 1 - i : i);

@@ -59,7 +59,7 @@ static void setup(void)
 {
     arena_init(&scratch, 4096, 1 << 20);
     buf_init(&out, 1 << 16);
-    queue_init(&q, 1, &(struct queue_times){.expire = 1 << 20, .unclaimed_keep = 1 << 20});
+    queue_init(&q, 1, 1 << 20);
 }
 
 static void finish(void)

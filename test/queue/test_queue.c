@@ -49,7 +49,7 @@ static uint64_t chance(uint64_t below)
 
 static void queue_start(void)
 {
-    queue_init(&q, 1, &(struct queue_times){.expire = 1 << 20, .unclaimed_keep = 1 << 20});
+    queue_init(&q, 1, 1 << 20);
 }
 
 static struct queue_place append(unsigned lane, uint8_t type, struct str payload)
@@ -513,7 +513,7 @@ static void test_due(void **state)
     (void)state;
     arena_init(&scratch, 4096, 1 << 20);
     buf_init(&out, 1 << 16);
-    queue_init(&q, 1, &(struct queue_times){.expire = 5000, .delay_notice = 300, .unclaimed_keep = 7000});
+    queue_init(&q, 1, 7000);
     queue_replayed(&q);
     assert_true(queue_next_due_ms(&q) == UINT64_MAX);
     p.id = message_id_next(&lane, 100000);
@@ -535,19 +535,14 @@ static void test_due(void **state)
     buf_clear(&out);
     progress_put(&p, &out);
     queue_apply(&q, (struct queue_place){1, 2, 0}, RECORD_PROGRESS, buf_str(&out), &scratch, NULL);
-    assert_true(queue_next_due_ms(&q) == 100300); /* to tell of the delay */
-    assert_true(queue_delay(&q, m, 100400) && queue_next_due_ms(&q) == 100400);
-    assert_true(queue_delay(&q, m, 0) && queue_next_due_ms(&q) == 100300);
-    p.flags = PROGRESS_DELAY_TOLD;
-    buf_clear(&out);
-    progress_put(&p, &out);
-    queue_apply(&q, (struct queue_place){1, 3, 0}, RECORD_PROGRESS, buf_str(&out), &scratch, NULL);
-    assert_true(queue_next_due_ms(&q) == 105000); /* to give it up */
+    assert_true(queue_next_due_ms(&q) == UINT64_MAX); /* until somebody releases it */
     to.state = RECIPIENT_UNCLAIMED;
     buf_clear(&out);
     progress_put(&p, &out);
     queue_apply(&q, (struct queue_place){1, 4, 0}, RECORD_PROGRESS, buf_str(&out), &scratch, NULL);
     assert_true(queue_next_due_ms(&q) == 107000);
+    assert_true(queue_delay(&q, m, 107400) && queue_next_due_ms(&q) == 107400);
+    assert_true(queue_delay(&q, m, 0) && queue_next_due_ms(&q) == 107000);
     assert_true(queue_oldest_unclaimed(&q) == m && q.unclaimed_messages == 1);
     p.flags = PROGRESS_HELD;
     buf_clear(&out);

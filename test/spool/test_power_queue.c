@@ -93,7 +93,7 @@ static bool present(uint64_t seq, uint64_t size, void *arg)
 
 static void queue_begin(void)
 {
-    queue_init(&q, 1, &(struct queue_times){.expire = 1 << 30, .unclaimed_keep = 1 << 30});
+    queue_init(&q, 1, 1 << 30);
 }
 
 static void queue_end(void)

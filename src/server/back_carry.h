@@ -1,0 +1,137 @@
+/* back_carry.h: mail that leaves this server, as back sees it: the carriages that the carrier has (carriage.h), and the
+ * messages that wait because it takes no more.
+ *
+ * A carriage belongs to no attempt. An attempt ends when it has given what is to leave, and another one begins with the
+ * outcome: so a message that is under way for long takes some hundred octets, its other recipients are tried, commands
+ * find it, and what a predecessor of this back gave away is no special case.
+ *
+ *           carry_give, OPEN             CARRIED                    carry_take           records are durable
+ *   (none) ------------------> OUT -------------------> ANSWERED -------------> TAKEN --------------------> (none)
+ *      ^                        | the channel ended                     ^        carry_recorded says RECORDED
+ *      |                        +------------------------> CUT ---------+
+ *      |                        | PUT_BACK, too late for another try    |
+ *      |   PUT_BACK, parked     +------------------------> LATE --------+
+ *      +------------------------+            All changes go through carriage_change in back_carry.c.
+ *
+ *   state                guarantee
+ *   OUT                  the carrier may be at work on it: no other carriage has these recipients
+ *   ANSWERED, CUT, LATE  what became of it is known here; it waits for an attempt at its message
+ *   TAKEN                an attempt writes it down
+ *
+ * Parked messages are off the memory but for their id: under the site that the carrier named, until it says ROOM, or in
+ * a list of back's own where queue.remote messages are under way or no carrier is there. */
+#ifndef TACIT_SERVER_BACK_CARRY_H
+#define TACIT_SERVER_BACK_CARRY_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "server/carriage.h"
+
+struct attempt;
+struct back;
+struct back_carrier;
+struct queue_message;
+
+enum back_carriage_state {
+    BACK_CARRIAGE_OUT,
+    BACK_CARRIAGE_ANSWERED,
+    BACK_CARRIAGE_CUT,
+    BACK_CARRIAGE_LATE,
+    BACK_CARRIAGE_TAKEN
+};
+
+struct back_carriage {
+    struct list              link;       /* among those of its carrier */
+    struct list              answered;   /* of those that wait for an attempt, or of an attempt's `taken` */
+    struct back_carriage    *next;       /* of the same message */
+    struct back_carrier     *carrier;    /* NULL: its channel ended */
+    enum back_carriage_state state, how; /* how: ANSWERED, CUT or LATE, once it is TAKEN */
+    uint64_t                 id;
+    uint32_t                 number;
+    uint32_t                 round; /* attempts at the message before this one */
+    uint64_t                 given_ms, expires_ms;
+    uint32_t                *indices;
+    size_t                   count;
+    struct buf               outcome; /* CARRIED as it came */
+    struct buf               record;  /* the message's record, if that is all there is to read; or empty */
+};
+
+struct back_park {
+    uint64_t  site;
+    uint64_t *ids; /* from `first` on; the oldest first, more or less */
+    size_t    first, count, room;
+};
+
+struct back_carry {
+    struct list      carriers; /* the newest last: it gets what is new */
+    struct map       messages; /* id -> struct back_carriage */
+    struct list      answered;
+    unsigned         attempts; /* that began with an outcome */
+    struct back_park own;
+    size_t           kept;  /* octets in `record` of carriages */
+    struct arena     arena; /* for decoding */
+};
+
+/* Recipients of a message that leave by the same way; several of these where they are too many for one carriage. */
+struct way {
+    struct way         *next;
+    struct str          via, route, domain;
+    struct mail_address sender;
+    uint32_t            first, last; /* recipients, chained by way_next */
+    size_t              count, octets;
+    bool                is_list; /* `sender` is a list's owner */
+};
+
+/* back_carry.c */
+void                  back_carry_init(struct back *b);
+void                  back_carrier_attach(struct back *b, int fd); /* takes fd */
+bool                  back_carry_is_idle(const struct back *b);    /* nothing is known that is not recorded */
+bool                  back_carry_is_open(struct back *b);          /* something may be given now */
+void                  back_carry_kick(struct back *b);             /* starts attempts at messages with an outcome */
+void                  back_carry_fill(struct back *b,
+                                      uint64_t     now_ms); /* what is parked in back's own list becomes due as there is room */
+/* The attempt at the message has ended. */
+void                  back_carry_settle(struct back *b, struct queue_message *m);
+struct back_carriage *back_carriage_first(struct back *b, uint64_t id);
+struct back_carriage *back_carriage_find(struct back *b, uint64_t id, uint32_t number);
+/* Takes `indices` (of malloc). NULL: no memory, and `indices` are freed. */
+struct back_carriage *back_carriage_new(struct back *b, struct back_carrier *carrier, uint64_t id, uint32_t *indices,
+                                        size_t count);
+void                  back_carriage_free(struct back *b, struct back_carriage *c);
+/* Sends to the carrier that gets what is new. */
+struct back_carrier  *back_carrier_newest(struct back *b);
+bool                  back_carrier_send(struct back_carrier *c, struct str message, int fd);
+void                  back_carrier_rest(struct back_carrier *c); /* it gets nothing for a short while */
+
+/* back_way.c: which way a recipient leaves. */
+bool       way_leads_out(const struct attempt *a, size_t i); /* its domain is none of ours */
+/* The recipient leaves: it is put with those that go the same way (carry_give gives them away), or is through with it,
+ * since its way is "discard:" or "hold:". `deliver`: of its domain; empty: the route says. What is to be logged; NULL:
+ * nothing yet. False: no memory. */
+bool       way_take(struct attempt *a, size_t i, struct str deliver, const char **ret_result);
+/* The way of mail that an operator released from the way `hold:`. */
+struct str way_released(const struct attempt *a);
+
+/* back_give.c: gives the attempt's ways to the carrier, or parks the message. What an outcome is about must be on disk.
+ */
+void carry_give(struct attempt *a);
+
+/* The attempt's recipients that are under way are marked `given`, and the outcomes that are known are applied. */
+void carry_take(struct attempt *a);
+void carry_recorded(struct attempt *a); /* they are durable */
+
+/* back_outcome.c: what became of a carriage becomes states of recipients. */
+void     outcome_apply(struct attempt *a, const struct back_carriage *c);
+/* When a recipient that was tried and is pending is tried again, after `attempts` attempts. */
+uint64_t outcome_next_ms(const struct attempt *a, size_t i, uint32_t attempts);
+
+/* back_park.c */
+void     park_put(struct back *b, struct back_park *park, struct queue_message *m);
+/* Up to `count` messages are due now. */
+void     park_take(struct back *b, struct back_park *park, size_t count);
+void     park_move(struct back *b, struct back_park *from, struct back_park *to);
+void     park_done(struct back_park *park);
+/* When a message that waits for something else is looked at all the same: to be given up, or for its notice. */
+uint64_t park_until_ms(const struct back *b, const struct queue_message *m, uint64_t most_ms);
+
+#endif

@@ -1,0 +1,107 @@
+/* back_park.c: messages that wait for room, known by their ids alone. A list may name a message that waits no longer,
+ * or name one twice; it is tidied before it grows, and never holds more than twice the messages that wait. Rejected:
+ * links within the queue's messages, which every message would pay for. */
+#include "server/back.h"
+
+#include <stdlib.h>
+
+enum { ROOM_FIRST = 64, PARK_MS = 15 * 60 * 1000 };
+
+uint64_t park_until_ms(const struct back *b, const struct queue_message *m, uint64_t most_ms)
+{
+    uint64_t now = io_wall_ms(), until = now + most_ms;
+    uint64_t ends[] = {
+        m->since_ms + b->config->queue.expire,
+        m->since_ms + b->config->queue.expire_report,
+        b->config->queue.delay_notice && !(m->flags & PROGRESS_DELAY_TOLD) ? m->since_ms + b->config->queue.delay_notice
+                                                                           : 0,
+    };
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends[i] > now && ends[i] < until)
+            until = ends[i];
+    return until;
+}
+
+static int by_id(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+    return (a > b) - (a < b);
+}
+
+static bool waits(const struct back *b, uint64_t id)
+{
+    const struct queue_message *m = queue_find(&b->queue, id);
+
+    return m && m->parked;
+}
+
+static void tidy(const struct back *b, struct back_park *p)
+{
+    size_t kept = 0;
+
+    qsort(p->ids + p->first, p->count, sizeof *p->ids, by_id);
+    for (size_t i = p->first; i < p->first + p->count; i++)
+        if ((!kept || p->ids[kept - 1] != p->ids[i]) && waits(b, p->ids[i]))
+            p->ids[kept++] = p->ids[i];
+    p->first = 0;
+    p->count = kept;
+}
+
+static void push(struct back *b, struct back_park *p, uint64_t id)
+{
+    if (p->first + p->count == p->room) {
+        if (p->room)
+            tidy(b, p);
+        if (p->count >= p->room / 2) {
+            size_t    room = p->room ? p->room * 2 : ROOM_FIRST;
+            uint64_t *ids = realloc(p->ids, room * sizeof *ids);
+
+            if (!ids)
+                back_give_up("out of memory", NULL);
+            p->ids = ids;
+            p->room = room;
+        }
+    }
+    p->ids[p->first + p->count++] = id;
+}
+
+void park_put(struct back *b, struct back_park *p, struct queue_message *m)
+{
+    m->parked = true;
+    push(b, p, m->id);
+    if (!queue_delay(&b->queue, m, park_until_ms(b, m, PARK_MS)))
+        back_give_up("out of memory", NULL);
+}
+
+void park_take(struct back *b, struct back_park *p, size_t count)
+{
+    while (count && p->count) {
+        uint64_t              id = p->ids[p->first++];
+        struct queue_message *m = queue_find(&b->queue, id);
+
+        p->count--;
+        if (!m || !m->parked)
+            continue;
+        m->parked = false;
+        if (!queue_delay(&b->queue, m, 0))
+            back_give_up("out of memory", NULL);
+        count--;
+    }
+    if (!p->count)
+        park_done(p);
+}
+
+void park_move(struct back *b, struct back_park *from, struct back_park *to)
+{
+    for (size_t i = from->first; i < from->first + from->count; i++)
+        push(b, to, from->ids[i]);
+    park_done(from);
+}
+
+void park_done(struct back_park *p)
+{
+    free(p->ids);
+    *p = (struct back_park){.site = p->site};
+}
