@@ -23,8 +23,11 @@ const char *control_text(const json_t *row, const char *name)
 uint64_t control_u64(const json_t *row, const char *name)
 {
     json_int_t value = json_integer_value(json_object_get(row, name));
+    uint64_t   written = 0;
 
-    return value > 0 ? (uint64_t)value : 0;
+    if (value > 0)
+        return (uint64_t)value;
+    return str_to_u64(str_from(control_text(row, name)), UINT64_MAX, &written) ? written : 0;
 }
 
 void control_age_text(uint64_t ms, char ret_text[16])
@@ -61,14 +64,27 @@ void control_size_text(uint64_t octets, char ret_text[16])
     snprintf(ret_text, 16, unit ? "%.1f%c" : "%.0f", value, units[unit]);
 }
 
-static int connect_to(struct cli *cli, const char *path)
+struct taker { /* of rows, by one of the two */
+    void (*row)(json_t *row, void *arg);
+    void (*line)(struct str line, void *arg);
+    void *arg;
+    bool  quiet; /* what fails is not said */
+};
+
+static int failed(const struct cli *cli, const struct taker *taker, const char *text)
+{
+    return taker->quiet ? CLI_FAILED : cli_fail(cli, "%s", text);
+}
+
+/* -1: errno says why. */
+static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval     wait = {.tv_sec = WAIT_S};
-    int                fd;
+    int                fd, error;
 
     if (strlen(path) >= sizeof address.sun_path) {
-        cli_fail(cli, "the path %s is too long for a socket", path);
+        errno = ENAMETOOLONG;
         return -1;
     }
     strcpy(address.sun_path, path);
@@ -77,23 +93,25 @@ static int connect_to(struct cli *cli, const char *path)
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
         return fd;
     }
+    error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return -1;
+}
+
+static void say_why_not(const struct cli *cli, const char *path)
+{
     if (errno == ENOENT || errno == ECONNREFUSED)
         cli_fail(cli, "the server is not running (nobody listens at %s); start it with: tacit serve --config %s", path,
                  cli_config_path(cli));
     else if (errno == EACCES)
         cli_fail(cli, "%s: permission denied: only root and the user who runs the server may ask it", path);
+    else if (errno == ENAMETOOLONG)
+        cli_fail(cli, "the path %s is too long for a socket", path);
     else
         cli_fail(cli, "%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
 }
-
-struct taker { /* of rows, by one of the two */
-    void (*row)(json_t *row, void *arg);
-    void (*line)(struct str line, void *arg);
-    void *arg;
-};
 
 /* Rows of messages begin with their id. */
 static bool is_last(struct str line)
@@ -109,7 +127,7 @@ static int converse(struct cli *cli, FILE *file, const char *request, const stru
     ssize_t len;
 
     if (fprintf(file, "%s\n", request) < 0 || fflush(file) != 0)
-        return cli_fail(cli, "the server does not take the request: %s", strerror(errno));
+        return failed(cli, taker, "the server does not take the request");
     while (status < 0 && (len = getline(&line, &size, file)) > 0) {
         json_t     *value;
         const char *error;
@@ -121,9 +139,9 @@ static int converse(struct cli *cli, FILE *file, const char *request, const stru
         value = json_loadb(line, (size_t)len, 0, NULL);
         error = json_string_value(json_object_get(value, "error"));
         if (!json_is_object(value)) {
-            status = cli_fail(cli, "the server's answer makes no sense");
+            status = failed(cli, taker, "the server's answer makes no sense");
         } else if (error) {
-            status = cli_fail(cli, "%s", error);
+            status = failed(cli, taker, error);
         } else if (json_is_true(json_object_get(value, "end"))) {
             status = CLI_OK;
             if (ret_end)
@@ -134,7 +152,7 @@ static int converse(struct cli *cli, FILE *file, const char *request, const stru
         json_decref(value);
     }
     free(line);
-    return status < 0 ? cli_fail(cli, "the server ended before it had answered; try again") : status;
+    return status < 0 ? failed(cli, taker, "the server ended before it had answered; try again") : status;
 }
 
 static int call(struct cli *cli, json_t *request, const struct taker *taker, json_t **ret_end)
@@ -148,7 +166,9 @@ static int call(struct cli *cli, json_t *request, const struct taker *taker, jso
     json_decref(request);
     if (config && text) {
         snprintf(path, sizeof path, "%s/run/control.sock", config->data);
-        fd = connect_to(cli, path);
+        fd = connect_to(path);
+        if (fd < 0 && !taker->quiet)
+            say_why_not(cli, path);
         file = fd >= 0 ? fdopen(fd, "r+") : NULL;
     }
     if (file)
@@ -164,6 +184,11 @@ static int call(struct cli *cli, json_t *request, const struct taker *taker, jso
 int control_call(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg, json_t **ret_end)
 {
     return call(cli, request, &(struct taker){.row = row, .arg = arg}, ret_end);
+}
+
+void control_ask(struct cli *cli, json_t *request, void (*row)(json_t *row, void *arg), void *arg)
+{
+    call(cli, request, &(struct taker){.row = row, .arg = arg, .quiet = true}, NULL);
 }
 
 int control_call_lines(struct cli *cli, json_t *request, void (*line)(struct str line, void *arg), void *arg)

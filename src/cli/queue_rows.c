@@ -1,6 +1,7 @@
 /* queue_rows.c: tacit queue list and show. */
 #include "cli/queue.h"
 
+#include "cli/meaning.h"
 #include "io/loop.h"
 
 struct output {
@@ -17,7 +18,7 @@ void queue_print_json(const json_t *row)
 static void print_safe(const char *text) { cli_print_safe(stdout, str_from(text)); }
 
 /* What the server that was asked last answered, unless the reason says so already. */
-static void print_reply(const json_t *to, const char *indent, bool whole)
+static void print_reply(const json_t *to, const char *indent)
 {
     const char *reply = control_text(to, "reply"), *remote = control_text(to, "remote");
     const char *address = control_text(to, "remote_address");
@@ -33,12 +34,7 @@ static void print_reply(const json_t *to, const char *indent, bool whole)
         printf("]");
     }
     printf(": %s", rest.len ? "" : "no reply");
-    for (bool first = true; rest.len && (whole || first); first = false) {
-        struct str line = str_cut(&rest, '\n');
-
-        printf("%s", first ? "" : " / ");
-        cli_print_safe(stdout, line);
-    }
+    cli_print_safe(stdout, str_cut(&rest, '\n'));
     printf("%s%s\n", rest.len ? " ..." : "", cli_colour(stdout, CLI_PLAIN));
 }
 
@@ -65,7 +61,10 @@ static void print_recipients(const json_t *row, const char *indent, bool whole)
             printf("%s", cli_colour(stdout, CLI_PLAIN));
         }
         putchar('\n');
-        print_reply(to, indent, whole);
+        if (whole)
+            meaning_print(to, "               ");
+        else
+            print_reply(to, indent);
     }
 }
 
@@ -198,6 +197,8 @@ static void on_show(json_t *row, void *arg)
     printf("%-12s %llu\n", "attempts", (unsigned long long)control_u64(row, "attempts"));
     print_text("via", control_text(row, "via"));
     print_text("reason", control_text(row, "reason"));
+    printf("%-12s ", "what next");
+    meaning_print_next(row);
     printf("recipients\n");
     print_recipients(row, "    ", true);
     print_headers(control_text(row, "headers"));

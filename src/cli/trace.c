@@ -4,8 +4,11 @@
  * The log has a line for each session, each transaction and each attempt. An id ties a transaction to its attempts, a
  * session's name ties it to its transactions, and a report names the message it is about. The log is read three times:
  * for the lines that name what was asked for, for what hangs on those, and to print. That needs memory only for names,
- * not for the log. A session that was found by one of its messages is shown without its other messages. */
+ * not for the log. A session that was found by one of its messages is shown without its other messages. What another
+ * server said at an attempt stands below it, with what it means; and at the end, if the server runs, what comes next.
+ */
 #include "cli/control_client.h"
+#include "cli/meaning.h"
 
 #include "base/map.h"
 #include "server/config.h"
@@ -15,7 +18,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10 };
+enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10, NEXT_MAX = 50 };
 
 struct names {
     struct map map;
@@ -252,11 +255,15 @@ static bool is_told(const char *key, const char *const *told)
     return false;
 }
 
+static bool is_attempt(const json_t *row) { return strcmp(control_text(row, "kind"), "attempt") == 0; }
+
 /* A line as a sentence: what matters in words, the rest as keys. */
 static void print_story(json_t *row)
 {
-    static const char *const said[] = {"time", "level",  "kind",  "role",   "id",     "result", "rcpt", "from",
-                                       "to",   "client", "reply", "reason", "status", "text",   "code", NULL};
+    static const char *const said[] = {"time",   "level", "kind", "role",   "id",      "result",
+                                       "rcpt",   "from",  "to",   "client", "reply",   "reason",
+                                       "status", "text",  "code", "host",   "address", NULL};
+    static const char *const of_attempt[] = {"remote", NULL};
     const char              *kind = control_text(row, "kind"), *result = control_text(row, "result"), *key;
     const char              *colour = cli_colour(stdout, CLI_PLAIN);
     json_t                  *value;
@@ -276,15 +283,22 @@ static void print_story(json_t *row)
     print_text("from ", row, "from", "  ");
     print_text("to ", row, "rcpt", "  ");
     print_text("to ", row, "to", "  ");
-    print_text("", row, "code", " ");
-    print_text("", row, "status", " ");
-    print_text("", row, "reply", "  ");
+    print_text("at ", row, "host", " ");
+    if (!is_attempt(row)) {
+        print_text("[", row, "address", "]  ");
+        if (control_u64(row, "code"))
+            printf("%u ", (unsigned)control_u64(row, "code"));
+        print_text("", row, "status", " ");
+        print_text("", row, "reply", "  ");
+    } else {
+        print_text("", row, "status", "  ");
+    }
     print_text("", row, "reason", "  ");
     print_text("", row, "text", "  ");
     printf("%s", cli_colour(stdout, CLI_DIM));
     json_object_foreach(row, key, value)
     {
-        if (is_told(key, said))
+        if (is_told(key, said) || (is_attempt(row) && is_told(key, of_attempt)))
             continue;
         if (json_is_integer(value)) {
             printf(" %s=%lld", key, (long long)json_integer_value(value));
@@ -294,6 +308,35 @@ static void print_story(json_t *row)
         }
     }
     printf("%s\n", cli_colour(stdout, CLI_PLAIN));
+    if (is_attempt(row))
+        meaning_print(row, "        ");
+}
+
+static void print_next(json_t *row, void *arg)
+{
+    (void)arg;
+    printf("%s  %s, %s: ", control_text(row, "id"), "still in the queue", control_text(row, "state"));
+    meaning_print_next(row);
+}
+
+/* Of the newest messages that were told of. */
+static void tell_next(struct trace *t)
+{
+    struct names seen = {0};
+    json_t      *ids = json_array();
+
+    map_init(&seen.map, 0);
+    for (size_t i = t->line_count; i > 0 && json_array_size(ids) < NEXT_MAX; i--) {
+        const char *id = control_text(t->lines[i - 1].line, "id");
+
+        if (*id && !has(&seen, id))
+            json_array_append_new(ids, json_string(id));
+        add(t, &seen, id);
+    }
+    if (json_array_size(ids))
+        control_ask(t->cli, json_pack("{s:s, s:O}", "command", "queue.show", "ids", ids), print_next, NULL);
+    json_decref(ids);
+    names_done(&seen);
 }
 
 static int tell(struct trace *t)
@@ -308,6 +351,8 @@ static int tell(struct trace *t)
         } else {
             print_story(t->lines[i].line);
         }
+    if (!cli_has(t->cli, "json"))
+        tell_next(t);
     if (t->too_many)
         fprintf(stderr, "tacit trace: there is more than this; ask for less\n");
     return CLI_OK;
@@ -358,7 +403,8 @@ const struct cli_command trace_command = {
     .description =
         "Reads the log (data/log/tacit.log and its predecessors) and shows, in the order of time, the sessions, "
         "messages, attempts and reports that have to do with a message (by its id), an address, or a client (by "
-        "its IP address), refused sessions too. The server need not run.",
+        "its IP address), refused sessions too. What another server said of a recipient stands below the attempt, "
+        "with what it means. The server need not run; if it does, the last lines say what happens next.",
     .examples = "tacit trace alice@example.org\n"
                 "tacit trace 192.0.2.7\n"
                 "tacit trace 6gzvxc0w00g00 --json",

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 TACIT = os.environ["TACIT"]
-ID1, ID2, ID3, REPORT = "6gzvqrmpm0g00", "6gzvqrmqc0g00", "6gzvqrmr00g00", "6gzvqs02w0000"
+ID1, ID2, ID3, ID4, REPORT = "6gzvqrmpm0g00", "6gzvqrmqc0g00", "6gzvqrmr00g00", "6gzvqrms00g00", "6gzvqs02w0000"
 
 
 def text_line(second, kind, **keys):
@@ -41,6 +41,13 @@ def trace(request, tmp_path):
         line(8, "attempt", id=REPORT, **{"from": ""}, rcpt="b@far.test", result="waiting"),
         line(9, "session", session="s2", client="192.0.2.10", reason="refused"),
         line(9, "attempt", id=ID3, **{"from": "c@far.test"}, rcpt="malice@example.test", result="delivered"),
+        line(10, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="dave@example.net", attempt=2, result="deferred",
+             status="4.7.1", remote="mx.example.net", address="192.0.2.25", code=450,
+             reply="450-4.7.1 Greylisted\n4.7.1 come back \x1b[2Jlater"),
+        line(11, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="erin@example.net", attempt=2, result="deferred",
+             status="4.4.1", remote="mx.example.net", address="192.0.2.25", reason="no connection to the server"),
+        line(12, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="frank@example.net", attempt=2, result="delivered",
+             status="2.0.0", remote="mx.example.net", address="192.0.2.25", code=250, reply="250 2.0.0 Ok"),
         "", "torn line without", '{"torn', "2026 =", 'x y z a="unclosed',
     ]
     (tmp_path / "log" / "tacit.log.1").write_text("\n".join(older) + "\n")
@@ -53,7 +60,9 @@ def trace(request, tmp_path):
         assert rows == sorted(rows, key=lambda row: row["time"])
         plain = subprocess.run([TACIT, "trace", what, "--config", tmp_path / "tacit.conf"], capture_output=True,
                                text=True, timeout=30)
-        assert len(plain.stdout.splitlines()) == len(rows) and plain.returncode == r.returncode
+        told = [line for line in plain.stdout.splitlines() if not line.startswith(" ")]
+        assert len(told) == len(rows) and plain.returncode == r.returncode
+        run.text = plain.stdout
         return r.returncode, [(row["kind"], row.get("id") or row.get("session")) for row in rows]
     return run
 
@@ -79,3 +88,14 @@ def test_a_client_with_all_it_brought(trace):
 
 def test_nothing(trace):
     assert trace("nobody@example.test") == (1, [])
+
+
+def test_the_words_of_other_servers_and_what_they_mean(trace):
+    assert trace(ID4)[1] == [("attempt", ID4)] * 3
+    deferred, unreached, delivered = trace.text.split("2026-11-21T10:00:")[1:]
+    assert "to dave@example.net  4.7.1" in deferred
+    assert "mx.example.net [192.0.2.25] said:\n          450-4.7.1 Greylisted\n          4.7.1 come back \\x1B[2Jlater\n" in deferred
+    assert "that means: The server puts off every first message" in deferred
+    assert "no connection to the server" in unreached and "mx.example.net [192.0.2.25] gave no answer\n" in unreached
+    assert "that means: The receiving host did not answer" in unreached
+    assert "          250 2.0.0 Ok\n" in delivered and "means" not in delivered
