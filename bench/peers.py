@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from measure import BUILD, Group, end_with_parent, tacit_load  # first: it finds the tests' modules
-from conftest import free_port, wait_until
+from conftest import NO_DNS, free_port, wait_until
 from tools import Postfix as LivePostfix, postfix_program, unpacked
 
 USERS = [f"u{i}" for i in range(10)]
@@ -164,6 +164,7 @@ fronts = {self.fronts}
 listen mx {{ address = "127.0.0.1:{self.port}" }}
 domain "example.test" {{ directory = "{self.who}" deliver = "maildir:mail/{{domain}}/{{local}}" }}
 limits {{ sessions_per_client = 20000  greeting_delay = "0ms" }}
+{"" if "dns {" in self.extra else NO_DNS}
 {work}
 {self.extra}
 """)

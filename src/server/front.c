@@ -70,6 +70,7 @@ static void tick(void *arg)
         look(slot, now_ms);
     }
     front_ask_overdue(f);
+    null_mx_tick(&f->null_mx);
 }
 
 /* ---- the role ---- */
@@ -96,6 +97,7 @@ static struct front *front_new(struct role_context *c)
     for (size_t i = 0; i < FRONT_WHEEL; i++)
         list_init(&f->wheel[i]);
     map_init(&f->asks, seed);
+    null_mx_init(&f->null_mx, c->loop);
     arena_init(&f->arena, 4096, 1 << 20);
     arena_init(&f->own, 1024, 1 << 16);
     buf_init(&f->scratch, (size_t)c->config->limits.recipients * 1024 + (1 << 20));
@@ -227,6 +229,9 @@ static void front_peer(struct role_context *c, enum role peer, unsigned index, i
         if (f->back)
             front_store_committed(f);
         else
+            log_notice(LOG_LEVEL_ERROR, "%s", err.text);
+    } else if (peer == ROLE_RESOLVER) {
+        if (!null_mx_attach(&f->null_mx, fd, &err))
             log_notice(LOG_LEVEL_ERROR, "%s", err.text);
     } else {
         close(fd);

@@ -7,15 +7,16 @@
  *   front_message.c  one message: its content gathers in memory or streams into a body file
  *   front_store.c    the end of a message: checked, appended, committed with others, answered
  *   front_ask.c      questions to the keeper
+ *   front_remote.c   what is known of domains and addresses elsewhere: null MX, what other servers said
  *   front_log.c      lines of the log
  *
  * Who owns what. A session lives as long as its stream; only one whose message is being committed outlives it, because
  * the outcome belongs into the log. A message belongs to its session until it is answered or given up; a message given
  * up while a work thread has its content lives on alone until that thread is done. A question belongs to its session.
  *
- * A session takes no input while it waits for one of three: an answer of the keeper or of the disk (the protocol asks
- * and is not yet answered), room for content (its last piece is still being written), or its client (who does not read
- * what was answered). Each of them ends in front_session_resume. */
+ * A session takes no input while it waits for one of three: an answer of the keeper, the DNS or the disk (the protocol
+ * asks and is not yet answered), room for content (its last piece is still being written), or its client (who does not
+ * read what was answered). Each of them ends in front_session_resume. */
 #ifndef TACIT_SERVER_FRONT_H
 #define TACIT_SERVER_FRONT_H
 
@@ -23,6 +24,7 @@
 #include "mail/header.h"
 #include "queue/record.h"
 #include "server/ask.h"
+#include "server/null_mx.h"
 #include "server/role.h"
 #include "smtp/server.h"
 #include "spool/lane.h"
@@ -71,23 +73,24 @@ struct front_message {
     struct front_session   *session; /* NULL: given up while a work thread was busy with it */
     enum front_message_step step;
     enum client_class class;
-    uint64_t          id;
-    uint64_t          received_ms; /* Unix time */
-    uint64_t          began_ms;    /* the loop's clock */
-    char              id_text[MESSAGE_ID_TEXT + 1];
-    char              token[40];     /* proves that a Message-ID is ours; empty: none was asked for */
-    struct buf        prefix;        /* fields in front of the content */
-    struct buf        content;       /* not yet given to the lane or the work thread */
-    uint64_t          size;          /* octets of content so far, without the prefix */
-    uint64_t          memory;        /* octets that front.memory counts for it */
-    uint64_t          envelope;      /* octets that front.envelopes counts for it */
-    struct mail_scan *scan;          /* where the header matters; else NULL */
-    bool              takes_content; /* false: whatever comes is refused at its end, so it is not kept */
-    bool              external;      /* the content goes to a body file */
-    bool              adds_fields;   /* Message-ID and Date where they are missing (RFC 6409 8) */
-    bool              complete;      /* its end was seen; the prefix is made from what the whole header has */
-    bool              lost;          /* there was no memory for a piece */
-    bool              logged;
+    uint64_t            id;
+    uint64_t            received_ms; /* Unix time */
+    uint64_t            began_ms;    /* the loop's clock */
+    char                id_text[MESSAGE_ID_TEXT + 1];
+    char                token[40]; /* proves that a Message-ID is ours; empty: none was asked for */
+    struct buf          prefix;    /* fields in front of the content */
+    struct buf          content;   /* not yet given to the lane or the work thread */
+    uint64_t            size;      /* octets of content so far, without the prefix */
+    uint64_t            memory;    /* octets that front.memory counts for it */
+    uint64_t            envelope;  /* octets that front.envelopes counts for it */
+    struct mail_address remote;    /* the recipient elsewhere that is being asked about; of the transaction's arena */
+    struct mail_scan   *scan;      /* where the header matters; else NULL */
+    bool                takes_content; /* false: whatever comes is refused at its end, so it is not kept */
+    bool                external;      /* the content goes to a body file */
+    bool                adds_fields;   /* Message-ID and Date where they are missing (RFC 6409 8) */
+    bool                complete;      /* its end was seen; the prefix is made from what the whole header has */
+    bool                lost;          /* there was no memory for a piece */
+    bool                logged;
 
     /* While `working` these belong to the work thread. */
     bool              working;
@@ -120,6 +123,7 @@ struct front_session {
     struct smtp_server_config    config;
     struct front_message        *message;      /* from MAIL to its end */
     struct front_ask            *ask;          /* the question that waits, or NULL */
+    struct null_mx_question     *null_mx;      /* the same for one to the DNS */
     struct str                   patch_domain; /* of the recipient that is being asked about; empty: as it is */
     struct buf                   input;
     uint64_t                     deadline_ms, slot_ms;             /* when it is over; when the clock looks at it */
@@ -161,6 +165,7 @@ struct front {
     struct list      wheel[FRONT_WHEEL];
 
     struct io_ipc *keeper, *back;
+    struct null_mx null_mx;
     struct map     asks;      /* tag -> struct front_ask */
     struct list    ask_order; /* oldest first */
     uint32_t       next_tag;
@@ -249,6 +254,12 @@ bool front_ask(struct front_session *s, const struct ask *question); /* false: n
 void front_ask_cancel(struct front_session *s);
 void front_ask_peer(struct front *f, int fd); /* a keeper */
 void front_ask_overdue(struct front *f);
+
+/* front_remote.c: each ends in front_session_answer, at once or later. */
+void front_remote_mail(struct front_session *s, struct str domain); /* of the sender; empty: it has none */
+void front_remote_rcpt(struct front_session *s, const struct mail_address *to);
+void front_remote_told(struct front_session *s, const struct answer *said); /* NULL: nothing in time */
+void front_remote_cancel(struct front_session *s);
 
 /* front_log.c */
 void front_log_session(const struct front_session *s);

@@ -1,5 +1,5 @@
 /* front_event.c: what the protocol asks and tells. Every reply about an address is made by policy/disclosure; here it
- * is only decided whether the keeper may be asked at all.
+ * is only decided whether the keeper may be asked at all. Addresses elsewhere are front_remote.c's.
  *
  * Two spellings of a recipient name no domain that a record could keep: "postmaster" alone, and an address literal of
  * this server. Both belong to the first domain of the configuration, and get its name when they are accepted. */
@@ -66,7 +66,7 @@ static void on_mail(struct front_session *s)
         front_session_answer(s, &disk_full);
         return;
     }
-    front_session_answer(s, &SMTP_REPLY(250, 2, 1, 0, "Sender accepted"));
+    front_remote_mail(s, e->sender.domain);
 }
 
 /* ---- RCPT, VRFY, EXPN ---- */
@@ -148,7 +148,10 @@ static void on_rcpt(struct front_session *s, const struct mail_address *a)
             answer_rcpt(s, &to, true, TOLD_FAILED, NULL);
         return;
     }
-    answer_rcpt(s, &to, local, TOLD_NOTHING, NULL);
+    if (!local && is_trusted(class))
+        front_remote_rcpt(s, &to);
+    else
+        answer_rcpt(s, &to, local, TOLD_NOTHING, NULL);
 }
 
 static void answer_vrfy(struct front_session *s, const struct mail_address *a, enum told told,
@@ -354,6 +357,8 @@ void front_event_told(struct front_session *s, const struct ask *ask, const stru
         answer_data(s);
         break;
     case ASK_CONTACT:
+        front_remote_told(s, answer);
+        break;
     case ASK_RESOLVE:
     case ASK_LEARN:
         break;

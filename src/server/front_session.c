@@ -239,6 +239,7 @@ void front_session_end(struct front_session *s, const struct smtp_reply *reply, 
         return;
     s->reason = reason;
     front_ask_cancel(s);
+    front_remote_cancel(s);
     while (smtp_server_is_asking(s->smtp)) {
         smtp_server_answer(s->smtp, &busy);
         note_reply(s);
@@ -291,6 +292,7 @@ void front_session_free(struct front_session *s)
     struct role_context *c = f->role;
 
     front_ask_cancel(s);
+    front_remote_cancel(s);
     if (s->message) {
         front_log_transaction(s->message, "abandoned", NULL, s->reason);
         front_message_free(s->message);

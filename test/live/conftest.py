@@ -36,8 +36,11 @@ domain "example.test" {{
     {domain_settings}
 }}
 disclosure {{ {disclosure} }}
+{dns}
 {extra}
 """
+# No DNS, on any machine: nothing can be sent there, and the system says so at once. So mail to other domains waits.
+NO_DNS = 'dns { server = "255.255.255.255:53"  validate = false }'
 
 
 _ports_given = set()
@@ -85,7 +88,8 @@ class Tacit:
 
     def write_config(self, **settings):
         self.settings.update(settings)
-        text = self.settings.get("text") or DESIGN.format(mx=self.mx, submit=self.submit, **self.settings)
+        dns = "" if "dns {" in self.settings["extra"] else NO_DNS
+        text = self.settings.get("text") or DESIGN.format(mx=self.mx, submit=self.submit, dns=dns, **self.settings)
         self.conf.write_text(text)
 
     # -- the server -------------------------------------------------------------------------------------------------

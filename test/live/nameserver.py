@@ -19,10 +19,10 @@ class NameServer:
     `failing` (SERVFAIL), `refused` (REFUSED); `forged`: what stands in the zone there is not signed as it should be.
     `log`: the questions are written down."""
 
-    def __init__(self, directory, zone, silent=(), failing=(), refused=(), forged=(), log=True):
+    def __init__(self, directory, zone, silent=(), failing=(), refused=(), forged=(), log=True, port=None):
         self.dir = Path(directory) / "unbound"
         self.dir.mkdir()
-        self.port = free_port()
+        self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.program, self.env = unpacked_with("usr/sbin/unbound", *PACKAGES)
         self.process = None
