@@ -47,7 +47,7 @@ static const char usage[] = "usage: tacit-fill [options] SPOOL\n"
                             "  --class NAME            submitter, relay, stranger, ...: relay\n"
                             "  --lane N                1\n"
                             "  --segment OCTETS        of a segment: 16 MiB\n"
-                            "  --waiting               each recipient waits for a route, as if it had been attempted\n";
+                            "  --waiting               each recipient waits for release, as if its route said hold:\n";
 
 static _Noreturn void die(const char *what, const struct err *err)
 {

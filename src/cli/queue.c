@@ -173,8 +173,9 @@ static const struct cli_command release_command = {
     .max = CLI_UNLIMITED,
     .summary = "lets held or unclaimed messages go on",
     .description =
-        "A held message goes on as before. Unclaimed mail is attempted again, in vain as long as its mailbox "
-        "does not exist; with --to it is delivered to another address.",
+        "A held message goes on as before. What waits because its way out is hold: goes the way of the route \"*\", or "
+        "where that is hold: too, by the DNS. Unclaimed mail is attempted again, in vain as long as its mailbox does "
+        "not exist; with --to it is delivered to another address.",
     .examples = "tacit queue release 6gzvxc16r1000 --to alice@example.org\n"
                 "tacit queue release --state held",
     .options = release_options,
@@ -239,8 +240,9 @@ const struct cli_command queue_command = {
         "far it is, and ends with Ctrl-C or when the terminal is lost: what was done stays done, and the same command "
         "does the rest. With --background the server goes on by itself, until it is stopped or reloaded.\n\nStates: "
         "queued (not attempted "
-        "yet), active (being attempted), deferred (to be attempted again), waiting (for a way to another "
-        "server), unclaimed (from a stranger for a mailbox that does not exist; held for some days), held (by "
+        "yet), active (being attempted), deferred (to be attempted again), waiting (its way out is "
+        "hold:, see tacit.conf; for release), unclaimed (from a stranger for a mailbox that does not exist; held for "
+        "some days), held (by "
         "tacit queue hold).",
     .examples = "tacit queue list\n"
                 "tacit queue retry --domain example.org",

@@ -38,8 +38,9 @@ domain "example.test" {{
 disclosure {{ {disclosure} }}
 {dns}
 {extra}
+{outward}
 """
-# No DNS, on any machine: nothing can be sent there, and the system says so at once. So mail to other domains waits.
+# No DNS, on any machine: nothing can be sent there, and the system says so at once. And mail to other domains is held.
 NO_DNS = 'dns { server = "255.255.255.255:53"  validate = false }'
 
 
@@ -89,7 +90,9 @@ class Tacit:
     def write_config(self, **settings):
         self.settings.update(settings)
         dns = "" if "dns {" in self.settings["extra"] else NO_DNS
-        text = self.settings.get("text") or DESIGN.format(mx=self.mx, submit=self.submit, dns=dns, **self.settings)
+        outward = "" if 'route "' in self.settings["extra"] else 'route "*" { via = "hold:" }'
+        text = self.settings.get("text") or DESIGN.format(mx=self.mx, submit=self.submit, dns=dns, outward=outward,
+                                                          **self.settings)
         self.conf.write_text(text)
 
     # -- the server -------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ class World:
 
     # -- what must hold ---------------------------------------------------------------------------------------------
     def settle(self):
-        """Waits until nothing moves any more: all that is left waits for a route, is held, or is over quota."""
+        """Waits until nothing moves any more: all that is left waits for release, is held, or is over quota."""
         def quiet():
             try:
                 rows = self.t.queue()

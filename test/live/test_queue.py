@@ -143,7 +143,7 @@ def test_filters_and_changes(big):
     sizes = [before[next(iter(some))]["size"]]
     assert rows(big, "--larger", str(sizes[0] - 1), "--smaller", str(sizes[0] + 1)).keys() == before.keys()
     assert not rows(big, "--larger", str(sizes[0])) and not rows(big, "--smaller", str(sizes[0]))
-    assert rows(big, "--sender", "from3@sender3.example", "--text", "route").keys() == \
+    assert rows(big, "--sender", "from3@sender3.example", "--text", "release").keys() == \
         {i for i in some if before[i]["sender"] == "from3@sender3.example"}
     done = big.run("queue", "hold", "--sender", "@sender3.example", "--json").stdout.splitlines()
     assert len(done) == len(some) and all('"done":true' in line for line in done)
