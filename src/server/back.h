@@ -207,7 +207,6 @@ struct attempt_recipient {
     struct str                 reply;                  /* "550 5.1.1 No such user", '\n' between lines */
     bool                       relayed;                /* DELIVERED to a server that does not report success itself */
     bool                       reports;                /* DELIVERED to one that does, so we do not */
-    bool                       expired;                /* it fails because it was tried for long enough */
     bool                       refused, cut;           /* as in carriage.h; the carrier ended */
     uint64_t                   retry_ms;               /* not earlier than this, Unix ms */
     uint64_t                   quota, began_ms;
@@ -271,10 +270,6 @@ bool attempt_is_override(const struct attempt *a, size_t i);
 /* The return path that counts for a recipient: the message's own, or a list's owner. */
 const struct mail_address *attempt_sender(const struct attempt *a, size_t i);
 const struct recipient    *attempt_envelope_recipient(const struct attempt *a, size_t i); /* whom the sender wrote to */
-static inline bool attempt_was_remote(const struct attempt_recipient *to) /* another server was asked about it */
-{
-    return to->code || to->remote.len || to->remote_address.len;
-}
 
 /* back_even.c: calls *done later, when a recipient that was not delivered to has cost what a delivery costs; false: it
  * need not, or cannot, and *done is not called. */

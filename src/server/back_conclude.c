@@ -187,12 +187,13 @@ static void expire(struct attempt *a, struct attempt_recipient *to)
 {
     struct str status = to->status;
 
+    to->last_status = status;
     if (status.len > 1 && (to->code || str_starts(status, STR("4.2."))))
         status = arena_printf(&a->arena, "5%.*s", STR_ARG(str_skip(status, 1)));
     else
         status = STR("5.4.7");
     to->status = status.data ? status : STR("5.4.7");
-    to->permanent = to->expired = true;
+    to->permanent = true;
 }
 
 static void fail_for_good(struct attempt *a, size_t i, struct back_reports *reports)
@@ -260,10 +261,8 @@ static void judge_successes(struct attempt *a, struct back_reports *reports)
 
         if (to->state == to->before || !wants(a, i, NOTIFY_SUCCESS) || attempt_is_override(a, i) || to->reports)
             continue;
-        if (to->state == RECIPIENT_DELIVERED && direct && !attempt_was_remote(to))
-            back_reports_add(reports, i, REPORT_DELIVERED);
-        else if (to->state == RECIPIENT_DELIVERED && direct && to->relayed)
-            back_reports_add(reports, i, REPORT_RELAYED);
+        if (to->state == RECIPIENT_DELIVERED && direct)
+            back_reports_add(reports, i, to->relayed ? REPORT_RELAYED : REPORT_DELIVERED);
         else if (to->state == RECIPIENT_EXPANDED && to->root == i && to->children > 1)
             back_reports_add(reports, i, REPORT_EXPANDED);
     }

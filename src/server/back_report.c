@@ -69,11 +69,12 @@ static struct codes_status status_of(const struct attempt_recipient *to, enum ma
                                       : (struct codes_status){2, 0, 0};
 }
 
-/* What is known of the server that was asked, for those who may learn of it. */
-static void put_remote(const struct attempt_recipient *to, struct mail_report_recipient *entry)
+/* What is known of the server that was asked, for those who may learn of it. A server behind one of our own domains is
+ * a matter of ours. */
+static void put_remote(struct attempt *a, const struct attempt_recipient *to, struct mail_report_recipient *entry)
 {
     entry->moved_to = to->moved_to;
-    if (!attempt_was_remote(to))
+    if (config_domain_find(a->back->config, to->address.domain))
         return;
     entry->remote = to->remote;
     entry->remote_address = to->remote_address;
@@ -105,14 +106,13 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
         letter->list = &root->address;
     entry.status = status_of(to, entry.action);
     codes_status_parse(to->last_status, &entry.last_status);
-    entry.attempts = a->progress.attempts + to->tried;
+    entry.attempts = a->progress.attempts + (a->counts || (to->tried && !to->given));
     entry.last_attempt_ms = to->tried ? a->now_ms : a->progress.last_ms;
     entry.tells_failure = !root->notify || root->notify & NOTIFY_FAILURE;
     if (action == REPORT_DELAYED)
-        entry.retry_until_ms =
-            (a->progress.since_ms ? a->progress.since_ms : message_id_time_ms(a->id)) + a->back->config->queue.expire;
+        entry.retry_until_ms = attempt_expires_ms(a);
     if (to->root == i || to_owner)
-        put_remote(to, &entry);
+        put_remote(a, to, &entry);
     else /* who is told the truth anyway need not look for a slip in an address that is right */
         entry.is_behind =
             a->message.envelope.origin.class == CLASS_SUBMITTER || a->message.envelope.origin.class == CLASS_RELAY;
