@@ -109,6 +109,8 @@ bool       way_leads_out(const struct attempt *a, size_t i); /* its domain is no
  * since its way is "discard:" or "hold:". `deliver`: of its domain; empty: the route says. What is to be logged; NULL:
  * nothing yet. False: no memory. */
 bool       way_take(struct attempt *a, size_t i, struct str deliver, const char **ret_result);
+/* Whether the server that such a recipient goes to speaks for its domain: by the DNS, or by a route written for it. */
+bool way_is_of_domain(const struct attempt *a, size_t i);
 /* The way of mail that an operator released from the way `hold:`. */
 struct str way_released(const struct attempt *a);
 

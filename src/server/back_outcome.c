@@ -82,7 +82,7 @@ static void apply_one(struct attempt *a, size_t i, const struct carried *carried
     to->status = status_text(a, said->status);
     if (!mail_address_is_null(&said->moved_to))
         to->moved_to = &said->moved_to;
-    if (!ours)
+    if (!ours && way_is_of_domain(a, i))
         back_contact_learn(a->back, &to->address, carried, said);
     if (said->verdict == SMTP_CLIENT_ACCEPTED) {
         to->state = RECIPIENT_DELIVERED;

@@ -84,6 +84,16 @@ static bool is_duplicate(struct attempt *a, size_t i, const char **ret_result)
     return true;
 }
 
+bool way_is_of_domain(const struct attempt *a, size_t i)
+{
+    const struct attempt_recipient *to = &a->to[i];
+    const struct config_route *route = config_route_find(a->back->config, attempt_sender(a, i), to->address.domain);
+
+    if (a->progress.via.len)
+        return is_mx(a->progress.via);
+    return is_mx(str_from(route->via)) || str_eq(str_from(route->title), to->address.domain);
+}
+
 bool way_take(struct attempt *a, size_t i, struct str deliver, const char **ret_result)
 {
     struct attempt_recipient  *to = &a->to[i];
