@@ -23,6 +23,14 @@ struct str card_get(const struct card *c, const char *key)
     return STR_NONE;
 }
 
+const char *card_label(const struct card *c, const char *key)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (strcmp(c->entries[i].key, key) == 0)
+            return c->entries[i].label;
+    return NULL;
+}
+
 static struct str delivery_of_class(unsigned class)
 {
     switch (class) {
@@ -172,6 +180,23 @@ void card_of_status(struct codes_status status, struct arena *arena, struct card
         card_add(&c, "standing", "Standing", STR("Not a registered number: only what its first parts say is sure."));
     add_enhanced(&c, part, status.class, arena);
     add_vendors(&c, status, e, arena);
+    *ret_card = c;
+}
+
+void card_of_enhanced(const struct codes_enhanced *e, struct arena *arena, struct card *ret_card)
+{
+    struct card c = {0};
+    unsigned class = e->class                                          ? e->class
+                     : str_find_byte(e->classes, '5') != STR_NOT_FOUND ? 5
+                     : str_find_byte(e->classes, '4') != STR_NOT_FOUND ? 4
+                                                                       : 2;
+
+    if (e->vendor.len)
+        card_add(&c, "standing", "Standing",
+                 arena_printf(arena, "A sense of its own that %.*s gives the number.", STR_ARG(e->vendor)));
+    add_enhanced(&c, e, class, arena);
+    if (!e->is_part && !e->vendor.len)
+        add_vendors(&c, (struct codes_status){(uint8_t) class, e->subject, e->detail}, e, arena);
     *ret_card = c;
 }
 

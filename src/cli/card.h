@@ -23,15 +23,18 @@ struct card {
 /* Texts lie in `arena` or live for ever. */
 void card_of_basic(const struct codes_basic *b, struct arena *arena, struct card *ret_card);
 void card_of_status(struct codes_status status, struct arena *arena, struct card *ret_card);
+/* Of one row of the table: `X` codes in their gravest class. */
+void card_of_enhanced(const struct codes_enhanced *e, struct arena *arena, struct card *ret_card);
 void card_of_topic(const struct codes_topic *t, struct arena *arena, struct card *ret_card);
 /* `action`: of a report's field ("failed", "delayed", ...), or empty. */
 void card_of_reading(const struct codes_reading *r, struct str action, struct arena *arena, struct card *ret_card);
 /* "252" or "5.1.10"; false: it is neither, or nobody uses it. */
 bool card_of_number(struct str text, struct arena *arena, struct card *ret_card);
 
-void       card_add(struct card *c, const char *key, const char *label, struct str text); /* empty: left out */
-struct str card_get(const struct card *c, const char *key);
-void       card_print(const struct card *c, FILE *out);
-json_t    *card_json(const struct card *c);
+void        card_add(struct card *c, const char *key, const char *label, struct str text); /* empty: left out */
+const char *card_label(const struct card *c, const char *key); /* NULL: there is no such entry */
+struct str  card_get(const struct card *c, const char *key);
+void        card_print(const struct card *c, FILE *out);
+json_t     *card_json(const struct card *c);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "cli/card.h"
 #include "cli/cli.h"
+#include "cli/site.h"
 #include "server/nearest.h"
 
 #include <errno.h>
@@ -180,6 +181,17 @@ static int explain(struct cli *cli, struct str all, struct arena *arena)
     return search(cli, text, arena) ? CLI_OK : not_known(cli, text, arena);
 }
 
+static int run_html(struct cli *cli, const char *dir)
+{
+    struct err err;
+    size_t     pages;
+
+    if (!site_write(dir, &pages, &err))
+        return cli_fail_err(cli, &err);
+    fprintf(stderr, "%zu pages written; begin with %s/index.html\n", pages, dir);
+    return CLI_OK;
+}
+
 static int run_explain(struct cli *cli)
 {
     struct arena arena;
@@ -193,7 +205,9 @@ static int run_explain(struct cli *cli)
             buf_append_byte(&text, ' ');
         buf_append(&text, str_from(cli->argv[i]));
     }
-    if (cli_has(cli, "list")) {
+    if (cli_has(cli, "html")) {
+        status = run_html(cli, cli_value(cli, "html"));
+    } else if (cli_has(cli, "list")) {
         status = run_list(cli, &arena);
     } else if (cli_has(cli, "search")) {
         status = search(cli, str_from(cli_value(cli, "search")), &arena)
@@ -220,6 +234,7 @@ static int run_explain(struct cli *cli)
 static const struct cli_option options[] = {
     CLI_OPTION_JSON,
     {.name = "list", .help = "list all codes and causes that are known"},
+    {.name = "html", .value = "DIR", .help = "write all of it as pages into the directory DIR"},
     {.name = "search", .value = "WORD", .help = "list those that speak of it"},
     {0},
 };

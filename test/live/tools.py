@@ -232,3 +232,14 @@ service auth {{
     def stop(self):
         stop(self.process)
         self.process = None
+
+
+def npm_modules(*names):
+    """Directory below whose node_modules the npm packages are."""
+    where = TOOLS / "npm"
+    where.mkdir(parents=True, exist_ok=True)
+    if not all((where / "node_modules" / name).exists() for name in names):
+        r = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(where), *names],
+                           capture_output=True, text=True, timeout=250)
+        assert r.returncode == 0, f"{', '.join(names)} cannot be fetched:\n{r.stdout}\n{r.stderr}"
+    return where
