@@ -1,7 +1,9 @@
 /* Master with small roles of our own: this program is the one that master executes again.
  *
- * A front accepts, says "front LANE keeper back" as far as its peers have greeted it, and closes. A keeper refuses a
- * configuration whose hostname begins with "bad". */
+ * A front accepts, says "front LANE keeper back resolver" as far as its peers have greeted it, and closes. A carrier
+ * says in the log who has greeted it, and everybody when he ends. A keeper refuses a configuration whose hostname
+ * begins with "bad", a resolver one that begins with "mute"; a carrier whose hostname begins with "slow" takes time to
+ * end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +13,7 @@
 
 #include "io/file.h"
 #include "io/net.h"
+#include "server/log.h"
 #include "server/master.h"
 #include "server/role.h"
 
@@ -28,21 +31,29 @@
 
 /* ---- the roles ---- */
 
-static bool greeted[ROLE_COUNT];
+enum { SLOW_MS = 700 };
+
+static const struct role_context *self;
+static bool                       greeted[ROLE_COUNT];
 
 static void on_greeting(void *arg, struct str data, int fd)
 {
     (void)fd;
     (void)data;
     greeted[*(const enum role *)arg] = true;
+    if (self->role == ROLE_CARRIER)
+        log_notice(LOG_LEVEL_INFO, "greeted by %s", role_name(*(const enum role *)arg));
 }
 
 static void on_gone(void *arg) { greeted[*(const enum role *)arg] = false; }
 
 static bool start(struct role_context *c, struct err *err)
 {
+    self = c;
     if (c->role == ROLE_KEEPER && str_starts(str_from(c->config->hostname), STR("bad")))
         return err_set(err, ERR_CONFIG, "the hostname is bad");
+    if (c->role == ROLE_RESOLVER && str_starts(str_from(c->config->hostname), STR("mute")))
+        return err_set(err, ERR_CONFIG, "the resolver is mute");
     return true;
 }
 
@@ -62,7 +73,8 @@ static void accepted(int fd, const struct io_address *from, void *arg)
     const struct role_context *c = arg;
 
     (void)from;
-    dprintf(fd, "front %u%s%s", c->lane, greeted[ROLE_KEEPER] ? " keeper" : "", greeted[ROLE_BACK] ? " back" : "");
+    dprintf(fd, "front %u%s%s%s%s", c->lane, greeted[ROLE_KEEPER] ? " keeper" : "", greeted[ROLE_BACK] ? " back" : "",
+            greeted[ROLE_RESOLVER] ? " resolver" : "", greeted[ROLE_CARRIER] ? " carrier" : "");
     close(fd);
 }
 
@@ -75,13 +87,22 @@ static void listener(struct role_context *c, unsigned number, int fd)
     acceptors[acceptor_count++] = io_acceptor_new(c->loop, fd, accepted, c, NULL);
 }
 
+static void end(void *arg)
+{
+    log_notice(LOG_LEVEL_INFO, "ends");
+    role_drained(arg);
+}
+
 static void drain(struct role_context *c, uint64_t grace_ms)
 {
     (void)grace_ms;
     for (size_t i = 0; i < acceptor_count; i++)
         io_acceptor_free(acceptors[i]);
     acceptor_count = 0;
-    role_drained(c);
+    if (c->role == ROLE_CARRIER && str_starts(str_from(c->config->hostname), STR("slow")))
+        io_timer_start(io_timer_new(c->loop, end, c), SLOW_MS, 0);
+    else
+        end(c);
 }
 
 static const struct role_ops ops = {start, listener, peer, drain};
@@ -279,6 +300,23 @@ static int remove_dir(void **state)
     return system(command);
 }
 
+/* Where in the output the last of the role's processes ended. */
+static size_t last(const char *role)
+{
+    char        want[64];
+    const char *found = NULL;
+
+    for (unsigned i = 0; i < 2; i++) {
+        const char *at = seen;
+
+        snprintf(want, sizeof want, "role=%s-%u text=ends", role, i);
+        while ((at = strstr(at, want)))
+            found = at++ > found ? at - 1 : found;
+    }
+    assert_non_null(found);
+    return (size_t)(found - seen);
+}
+
 static void it_starts_says_where_and_stops(void **state)
 {
     char        path[128];
@@ -289,9 +327,12 @@ static void it_starts_says_where_and_stops(void **state)
     write_config("mx.example.test", "", 0);
     start_server();
     wait_ready();
-    wait_answer(" keeper back");
+    wait_answer(" keeper back resolver");
     assert_int_equal(find("front", pids), 2);
     assert_int_equal(find("keeper", pids), 1);
+    assert_int_equal(find("resolver", pids), 1);
+    assert_int_equal(find("carrier", pids), 1);
+    assert_null(strstr(ask(), "carrier"));
     snprintf(path, sizeof path, "%s/data/run/control.sock", dir);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
@@ -299,28 +340,45 @@ static void it_starts_says_where_and_stops(void **state)
     assert_int_equal(stat(path, &st), -1);
     assert_non_null(strstr(seen, "stopped"));
     assert_null(strstr(seen, "killed"));
+    assert_true(last("front") < last("back") && last("carrier") < last("back"));
+    assert_true(last("back") < last("keeper") && last("back") < last("resolver"));
+}
+
+static bool are_replaced(const char *role, const pid_t *old, size_t count)
+{
+    pid_t now[16];
+
+    if (find(role, now) != count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < count; k++)
+            if (now[i] == old[k])
+                return false;
+    return true;
 }
 
 static void a_killed_process_is_replaced_and_wired_anew(void **state)
 {
-    static const char *const roles[] = {"front", "keeper", "back"};
-    pid_t                    pids[16], after[16];
+    static const char *const roles[] = {"front", "keeper", "back", "resolver", "carrier"};
+    pid_t                    pids[16];
 
     (void)state;
     write_config("mx.example.test", "", 0);
     start_server();
     wait_ready();
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         size_t count = find(roles[i], pids);
 
         for (size_t k = 0; k < count; k++)
             kill(pids[k], SIGKILL);
         wait_for("was killed by signal 9");
-        for (int k = 0; k < 500 && (find(roles[i], after) != count || after[0] == pids[0]); k++)
+        for (int k = 0; k < 500 && !are_replaced(roles[i], pids, count); k++)
             usleep(10000);
-        assert_int_equal(find(roles[i], after), count);
-        assert_int_not_equal(pids[0], after[0]);
-        wait_answer(" keeper back");
+        assert_true(are_replaced(roles[i], pids, count));
+        wait_answer(" keeper back resolver");
+        if (i >= 2) /* one of those that a carrier talks to, or itself */
+            wait_for(i == 3 ? "role=carrier-0 text=\"greeted by resolver\""
+                            : "role=carrier-0 text=\"greeted by back\"");
     }
     assert_int_equal(stop_server(), 0);
 }
@@ -361,7 +419,8 @@ static void a_start_that_cannot_succeed_leaves_nothing(void **state)
     assert_string_equal(seen + (strstr(seen, "tacit: ") ? strstr(seen, "tacit: ") - seen : 0),
                         "tacit: the hostname is bad\n");
     server = getpid();
-    assert_int_equal(find("front", pids) + find("keeper", pids) + find("back", pids), 0);
+    for (enum role role = ROLE_FIRST; role <= ROLE_LAST; role++)
+        assert_int_equal(find(role_name(role), pids), 0);
     server = 0;
     snprintf(path, sizeof path, "%s/data/run/submit.sock", dir);
     assert_int_equal(stat(path, &st), -1);
@@ -422,7 +481,7 @@ static void a_reload_that_is_valid_replaces_all(void **state)
     }
     wait_for("reloaded: listening on 127.0.0.1:");
     port = fixed;
-    wait_answer(" keeper back");
+    wait_answer(" keeper back resolver");
     for (int i = 0; i < 500 && find("front", after) > 2; i++)
         usleep(10000);
     assert_int_equal(find("front", after), 2);
@@ -447,10 +506,55 @@ static void a_reload_that_is_not_valid_changes_nothing(void **state)
     write_config("bad.example.test", "", 0); /* only the keeper finds out */
     kill(server, SIGHUP);
     wait_for("reload refused, the old configuration stays: the hostname is bad");
-    wait_answer(" keeper back");
+    write_config("mute.example.test", "", 0); /* and only the resolver */
+    kill(server, SIGHUP);
+    wait_for("reload refused, the old configuration stays: the resolver is mute");
+    wait_answer(" keeper back resolver");
     find("keeper", after);
     assert_int_equal(before[0], after[0]);
     assert_int_equal(find("front", after), 2);
+    assert_int_equal(find("resolver", after), 1);
+    assert_int_equal(stop_server(), 0);
+}
+
+static void a_reload_that_overtakes_another_holds(void **state)
+{
+    (void)state;
+    write_config("mx.example.test", "", 0);
+    start_server();
+    wait_ready();
+    for (int i = 0; i < 5; i++) {
+        kill(server, SIGHUP);
+        usleep(5000);
+    }
+    wait_for("another one was asked for");
+    wait_for("reloaded: listening on 127.0.0.1:");
+    assert_null(strstr(seen, "ended before it was ready"));
+    assert_int_equal(stop_server(), 0);
+}
+
+/* What it has begun it ends while another one works already; and what it says then, the new back must hear. */
+static void an_old_carrier_has_its_time(void **state)
+{
+    pid_t pids[16];
+
+    (void)state;
+    write_config("slow.example.test", "", 0);
+    start_server();
+    wait_ready();
+    kill(server, SIGHUP);
+    wait_for("role=carrier-0 text=\"greeted by resolver\""); /* of the new ones, while it ends */
+    wait_for("role=carrier-0 text=\"greeted by back\"");
+    wait_for("reloaded"); /* which does not wait for it */
+    wait_for("role=carrier-0 text=ends");
+    for (int i = 0; i < 8; i++) { /* more than there are numbers for */
+        kill(server, SIGHUP);
+        wait_for("reloaded");
+        assert_true(find("carrier", pids) <= CARRIERS_MAX);
+    }
+    for (int i = 0; i < 500 && find("carrier", pids) > 1; i++)
+        usleep(10000);
+    assert_int_equal(find("carrier", pids), 1);
     assert_int_equal(stop_server(), 0);
 }
 
@@ -467,7 +571,7 @@ static void without_master_the_others_end(void **state)
     assert_int_equal(strcmp(ask(), ""), 0);
     start_server(); /* and the next start finds nothing in its way */
     wait_ready();
-    wait_answer(" keeper back");
+    wait_answer(" keeper back resolver");
     assert_int_equal(stop_server(), 0);
 }
 
@@ -508,25 +612,28 @@ static void the_log_is_rotated(void **state)
     assert_int_equal(stop_server(), 0);
 }
 
-/* Any three users will do, where we may change to them. */
+/* Any users will do, where we may change to them. */
 static void as_root_each_role_has_its_user(void **state)
 {
     static const struct {
         const char *role, *user;
-    } roles[] = {{"front", "daemon"}, {"keeper", "bin"}, {"back", "mail"}};
+    } roles[] = {{"front", "daemon"}, {"keeper", "bin"}, {"back", "mail"}, {"resolver", "games"}, {"carrier", "news"}};
     char        path[300];
     struct stat st;
     pid_t       pids[16];
 
     (void)state;
-    if (geteuid() != 0 || !getpwnam("daemon") || !getpwnam("bin") || !getpwnam("mail"))
-        skip();
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (geteuid() != 0 || !getpwnam(roles[i].user))
+            skip();
     assert_int_equal(chmod(dir, 0711), 0);
-    write_config("mx.example.test", "users { front = \"daemon\" keeper = \"bin\" back = \"mail\" }", 0);
+    write_config(
+        "mx.example.test",
+        "users { front = \"daemon\" keeper = \"bin\" back = \"mail\" resolver = \"games\" carrier = \"news\" }", 0);
     start_server();
     wait_ready();
-    wait_answer(" keeper back");
-    for (size_t i = 0; i < 3; i++) {
+    wait_answer(" keeper back resolver");
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         unsigned    real, effective, saved, privileges = 0;
         struct buf  status;
         const char *at;
@@ -575,6 +682,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_second_server_and_a_port_in_use_are_refused, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_is_valid_replaces_all, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_is_not_valid_changes_nothing, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_reload_that_overtakes_another_holds, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(an_old_carrier_has_its_time, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(without_master_the_others_end, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(the_log_is_rotated, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(as_root_each_role_has_its_user, make_dir, remove_dir),
