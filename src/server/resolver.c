@@ -1,6 +1,7 @@
 /* resolver.c: see resolver.h. Whoever asks may fall into wrong hands: what he can do here is ask for names, as many at
  * once as RESOLVER_OPEN_MAX. Equal questions of several askers are one question to the library. */
 #include "server/resolver.h"
+#include "server/counters.h"
 #include "server/lookup.h"
 
 #include <errno.h>
@@ -62,6 +63,9 @@ static void answered(const struct dns_answer *answer, void *arg)
     struct asker    *a = q->asker;
     uint32_t         tag = q->tag;
 
+    count(COUNTER_lookups_total, 1);
+    if (answer->outcome == DNS_FAILED || answer->outcome == DNS_BOGUS)
+        count(COUNTER_lookups_failed_total, 1);
     list_remove(&q->link);
     a->open--;
     free(q);

@@ -229,14 +229,14 @@ class World:
 
     def disturb(self):
         """One disturbance."""
-        what = self.rng.choices(["front", "keeper", "back", "two", "roles", "all", "master", "stop", "reload"],
-                                [8, 4, 10, 5, 3, 2, 2, 1, 2])[0]
+        what = self.rng.choices(["front", "keeper", "back", "resolver", "carrier", "two", "roles", "all", "master",
+                                 "stop", "reload"], [8, 4, 10, 2, 5, 5, 3, 2, 2, 1, 2])[0]
         pick = self.rng.random()
         pair = self.rng.random()
         roles = sorted(self.t.roles())
         if what not in ("all", "master", "stop") and max(self.ends.values(), default=0) >= ENDS:
             what = "master" if pick < 0.5 else "all"
-        if what in ("front", "keeper", "back"):
+        if what in ("front", "keeper", "back", "resolver", "carrier"):
             of_role = [r for r in roles if r[0] == what]
             self.kill([of_role[int(pick * len(of_role))]] if of_role else [])
         elif what == "two" and roles:

@@ -43,7 +43,7 @@ def whole_within(t, seconds):
     assert took < seconds * PATIENCE, f"whole again after {took:.2f} s"
 
 
-@pytest.mark.parametrize("role", ["front", "keeper", "back"])
+@pytest.mark.parametrize("role", ["front", "keeper", "back", "resolver", "carrier"])
 def test_a_role_is_killed_under_load(tacit, role):
     ledger, process = load(tacit, "-m", "1500", "-s", "20", "-k", "5", "-l", "2000", "-T", "60")
     for _ in range(3):
