@@ -4,9 +4,9 @@
  *   tacit-fill [options] SPOOL        SPOOL: data/spool of a server that does not run
  *
  * Every message differs by its id, addresses and a tag in its header; domains and local parts go round, so that a run
- * with the same options makes the same queue but for the ids. --waiting adds a progress record to lane 0 for each
- * message, as back writes it for a recipient without a route: then the queue rests after a start, and its two lanes
- * look as they do after an outage of the network. */
+ * with the same options makes the same queue but for the ids. --deferred adds a progress record to lane 0 for each
+ * message, as back writes it when every server says 451: then the queue rests for an hour after a start, and its two
+ * lanes look as they do after an outage of the network. */
 #include "mail/address.h"
 #include "queue/progress.h"
 #include "spool/lane.h"
@@ -18,12 +18,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { COMMIT_OCTETS = 8 << 20, TEXT = 256, RECIPIENTS_MAX = 1000, SIZE_MIN = 64 };
+enum { COMMIT_OCTETS = 8 << 20, TEXT = 256, RETRY_MS = 3600 * 1000, RECIPIENTS_MAX = 1000, SIZE_MIN = 64 };
 
 static struct {
     uint64_t    messages, size, sender_domains, recipient_domains, users, recipients, lane, segment, class;
     const char *sender_domain, *recipient_domain;
-    bool        waiting;
+    bool        deferred;
 } options = {.messages = 1000,
              .size = 4096,
              .sender_domains = 100,
@@ -35,19 +35,20 @@ static struct {
              .sender_domain = "sender%llu.example",
              .recipient_domain = "elsewhere%llu.example"};
 
-static const char usage[] = "usage: tacit-fill [options] SPOOL\n"
-                            "  --messages N            1000\n"
-                            "  --size OCTETS           of the content: 4096\n"
-                            "  --recipients N          of each message: 1\n"
-                            "  --users N               local parts of senders and of recipients: 1000\n"
-                            "  --sender-domains N      100\n"
-                            "  --recipient-domains N   100\n"
-                            "  --sender-domain TEXT    sender%llu.example, with the domain's number\n"
-                            "  --recipient-domain TEXT elsewhere%llu.example\n"
-                            "  --class NAME            submitter, relay, stranger, ...: relay\n"
-                            "  --lane N                1\n"
-                            "  --segment OCTETS        of a segment: 16 MiB\n"
-                            "  --waiting               each recipient waits for release, as if its route said hold:\n";
+static const char usage[] =
+    "usage: tacit-fill [options] SPOOL\n"
+    "  --messages N            1000\n"
+    "  --size OCTETS           of the content: 4096\n"
+    "  --recipients N          of each message: 1\n"
+    "  --users N               local parts of senders and of recipients: 1000\n"
+    "  --sender-domains N      100\n"
+    "  --recipient-domains N   100\n"
+    "  --sender-domain TEXT    sender%llu.example, with the domain's number\n"
+    "  --recipient-domain TEXT elsewhere%llu.example\n"
+    "  --class NAME            submitter, relay, stranger, ...: relay\n"
+    "  --lane N                1\n"
+    "  --segment OCTETS        of a segment: 16 MiB\n"
+    "  --deferred              each message was attempted once, and is tried again in an hour\n";
 
 static _Noreturn void die(const char *what, const struct err *err)
 {
@@ -78,7 +79,7 @@ static const char *parse(int argc, char **argv)
                                           {"sender-domain", required_argument, NULL, 8},
                                           {"recipient-domain", required_argument, NULL, 9},
                                           {"class", required_argument, NULL, 10},
-                                          {"waiting", no_argument, NULL, 11},
+                                          {"deferred", no_argument, NULL, 11},
                                           {0}};
     uint64_t *const            numbers[] = {&options.messages, &options.size,           &options.recipients,
                                             &options.users,    &options.sender_domains, &options.recipient_domains,
@@ -100,7 +101,7 @@ static const char *parse(int argc, char **argv)
         } else if (which == 10 && parse_class(optarg)) {
             continue;
         } else if (which == 11) {
-            options.waiting = true;
+            options.deferred = true;
         } else {
             return NULL;
         }
@@ -203,19 +204,31 @@ static void put_message(struct lane_writer *w, uint64_t id, uint64_t n, char *co
     buf_done(&head);
 }
 
-static void put_waiting(struct lane_writer *w, uint64_t id, uint64_t now_ms)
+static void put_deferred(struct lane_writer *w, uint64_t id, uint64_t n, uint64_t now_ms)
 {
     static struct recipient_progress to[RECIPIENTS_MAX];
+    static char                      hosts[RECIPIENTS_MAX][TEXT + 8];
     struct progress                  p = {.id = id,
                                           .last_ms = now_ms,
-                                          .next_ms = now_ms,
+                                          .next_ms = now_ms + RETRY_MS,
                                           .attempts = 1,
                                           .recipients = to,
                                           .recipient_count = options.recipients};
     struct buf                       record;
 
-    for (uint64_t i = 0; i < options.recipients; i++)
-        to[i] = (struct recipient_progress){.state = RECIPIENT_WAITING, .reason = STR("waiting for release")};
+    for (uint64_t i = 0; i < options.recipients; i++) {
+        char       domain[TEXT];
+        struct str text = domain_text(options.recipient_domain, (n + i) % options.recipient_domains, domain);
+        int        len = snprintf(hosts[i], sizeof hosts[i], "mx.%.*s", STR_ARG(text));
+
+        to[i] = (struct recipient_progress){.state = RECIPIENT_PENDING,
+                                            .status = STR("4.2.1"),
+                                            .reason = STR("the server there cannot take it at the moment"),
+                                            .remote = str_of(hosts[i], (size_t)len),
+                                            .remote_address = STR("192.0.2.1"),
+                                            .code = 451,
+                                            .reply = STR("451 4.2.1 Try again later")};
+    }
     buf_init(&record, 1 << 20);
     if (!progress_put(&p, &record))
         die("out of memory", NULL);
@@ -246,7 +259,7 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_REALTIME, &now);
     now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     w = open_lane(spool, options.lane);
-    if (options.waiting)
+    if (options.deferred)
         progress = open_lane(spool, 0);
     ids = (struct message_id_source){.lane = (uint8_t)options.lane, .last = lane_marked(w)};
     for (uint64_t n = 0; n < options.messages; n++) {
@@ -255,7 +268,7 @@ int main(int argc, char **argv)
         lane_mark(w, id);
         put_message(w, id, n, content);
         if (progress)
-            put_waiting(progress, id, now_ms);
+            put_deferred(progress, id, n, now_ms);
     }
     commit(w);
     lane_writer_close(w);

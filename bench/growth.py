@@ -55,7 +55,7 @@ def queue(directory, mode, running):
             peer.halt()
             spool = peer.dir / "data" / "spool"
             if count:
-                subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--waiting", spool],
+                subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--deferred", spool],
                                check=True, capture_output=True)
                 for path in spool.glob("lane-*/**/*"):
                     os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)

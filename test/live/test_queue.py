@@ -19,7 +19,7 @@ SEGMENT = 1 << 20
 def fill(t, messages=MESSAGES, size=1024):
     t.data.mkdir(exist_ok=True)
     subprocess.run([FILL, "--messages", str(messages), "--size", str(size), "--segment", str(SEGMENT), "--users", "100",
-                    "--sender-domains", "10", "--recipient-domains", "10", "--waiting", str(t.data / "spool")],
+                    "--sender-domains", "10", "--recipient-domains", "10", "--deferred", str(t.data / "spool")],
                    check=True, capture_output=True)
 
 
@@ -66,7 +66,7 @@ def big(request):
     from conftest import Tacit
     directory = tempfile.mkdtemp(prefix="tacit-live-")
     os.chmod(directory, 0o755)
-    t = Tacit(directory, extra=f"spool {{ segment = {SEGMENT} }}\n")
+    t = Tacit(directory, extra=f'spool {{ segment = {SEGMENT} }}\nroute "*" {{ via = "smtp:127.0.0.1:1" }}\n')  # nobody there
     try:
         fill(t)
         t.start(timeout=20 * PATIENCE)
@@ -84,7 +84,7 @@ def big(request):
 
 def test_the_same_after_a_kill(big):
     before = rows(big)
-    assert len(before) == MESSAGES and all(r["state"] == "waiting" for r in before.values())
+    assert len(before) == MESSAGES and all(r["state"] == "deferred" for r in before.values())
     restart(big)
     assert rows(big) == before
 
@@ -138,12 +138,15 @@ def test_filters_and_changes(big):
     for filters in (["--domain", "elsewhere3.example"], ["--recipient", "@elsewhere3.example"]):
         assert rows(big, *filters).keys() == \
             {i for i, r in before.items() if r["recipients"][0]["address"].endswith("@elsewhere3.example")}
+    assert rows(big, "--site", "MX.elsewhere3.example", "--reply", "451").keys() == \
+        rows(big, "--domain", "elsewhere3.example", "--reply", "4.2.1").keys()
+    assert rows(big, "--reply", "Try again").keys() == before.keys() and not rows(big, "--reply", "452")
     assert rows(big, "--recipient", "TO13@elsewhere3.example", "--sender", "from13@sender3.example").keys() == \
         {i for i in some if before[i]["recipients"][0]["address"] == "to13@elsewhere3.example"}
     sizes = [before[next(iter(some))]["size"]]
     assert rows(big, "--larger", str(sizes[0] - 1), "--smaller", str(sizes[0] + 1)).keys() == before.keys()
     assert not rows(big, "--larger", str(sizes[0])) and not rows(big, "--smaller", str(sizes[0]))
-    assert rows(big, "--sender", "from3@sender3.example", "--text", "release").keys() == \
+    assert rows(big, "--sender", "from3@sender3.example", "--text", "cannot take it").keys() == \
         {i for i in some if before[i]["sender"] == "from3@sender3.example"}
     done = big.run("queue", "hold", "--sender", "@sender3.example", "--json").stdout.splitlines()
     assert len(done) == len(some) and all('"done":true' in line for line in done)
