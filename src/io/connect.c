@@ -135,7 +135,7 @@ static bool has_ipv4(int fd, const struct io_address *a)
             found = found ||
                     ((const struct sockaddr_in *)(const void *)&list[i].ifr_addr)->sin_addr.s_addr == wanted.s_addr;
     free(list);
-    return found || ntohl(wanted.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    return found || io_address_is_loopback(a);
 }
 
 /* Connecting a UDP socket sends nothing; it has the kernel choose the address to send from, and for IPv6 that is the

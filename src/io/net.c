@@ -143,6 +143,13 @@ struct io_address io_address_of(const struct dns_address *a, uint16_t port)
     return a->is_ipv6 ? make_v6(in6, port) : make_v4(in4, port);
 }
 
+bool io_address_is_loopback(const struct io_address *a)
+{
+    if (a->storage.ss_family == AF_INET)
+        return ntohl(v4(a)->sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    return a->storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6(a)->sin6_addr);
+}
+
 uint16_t io_address_port(const struct io_address *a)
 {
     if (a->storage.ss_family == AF_INET)

@@ -24,6 +24,8 @@ uint16_t          io_address_port(const struct io_address *a);
 struct io_address io_address_of(const struct dns_address *a, uint16_t port);
 /* Whether an IP address is one of this machine's. The port does not matter. */
 bool              io_address_is_local(const struct io_address *a);
+/* 127.0.0.0/8 and ::1: nobody is between. */
+bool              io_address_is_loopback(const struct io_address *a);
 /* The client's network as limits count it: IPv4 /32, IPv6 /64, Unix: all one. 9 bytes: family tag and 8 octets. */
 struct io_network {
     unsigned char bytes[9];

@@ -342,6 +342,17 @@ struct route *route_new(struct str domain, const struct route_rules *rules, stru
     return r;
 }
 
+struct route *route_new_host(struct str host, const struct route_rules *rules, struct arena *arena)
+{
+    struct route *r = route_new(host, rules, arena);
+
+    if (r && !r->mx_asked) {
+        r->mx_asked = true;
+        return take_implicit(r) ? r : NULL;
+    }
+    return r;
+}
+
 bool route_next_question(struct route *r, struct route_question *ret_question)
 {
     static const enum dns_type types[2] = {DNS_AAAA, DNS_A};

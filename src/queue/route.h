@@ -61,6 +61,8 @@ struct route;
 /* `domain` is canonical (mail/address.h), or an address literal with its brackets. Everything comes from `arena` and
  * ends with it. NULL: no memory. */
 struct route *route_new(struct str domain, const struct route_rules *rules, struct arena *arena);
+/* The same for a host that is named, a smarthost: its own addresses, whatever MX the name has. */
+struct route *route_new_host(struct str host, const struct route_rules *rules, struct arena *arena);
 /* The next question that may be asked; false: none now. Several may be under way at once. */
 bool          route_next_question(struct route *r, struct route_question *ret_question);
 /* To a question that was given, each once, in any order. False: no memory; the route is of no use any more. */

@@ -62,8 +62,7 @@ static uint32_t most_open(const struct site *site)
     return whole < 1 ? 1 : whole > site->rules.most ? site->rules.most : whole;
 }
 
-/* When the next job may begin, as far as time decides it. */
-static uint64_t next_ms(const struct site *site)
+uint64_t site_next_ms(const struct site *site)
 {
     uint64_t rate_ms = site->rules.per_minute ? site->allowance_ms : 0;
 
@@ -75,12 +74,12 @@ static void settle(struct sites *s, struct site *site, uint64_t now_ms)
 {
     enum site_state state = site->waiting == 0              ? SITE_IDLE
                             : site->open >= most_open(site) ? SITE_FULL
-                            : next_ms(site) > now_ms        ? SITE_ASLEEP
+                            : site_next_ms(site) > now_ms   ? SITE_ASLEEP
                                                             : SITE_READY;
 
     if (state == SITE_ASLEEP) {
         list_remove(&site->turn);
-        if (!heap_put(&s->asleep, &site->wake, next_ms(site)))
+        if (!heap_put(&s->asleep, &site->wake, site_next_ms(site)))
             state = SITE_READY; /* no memory to sleep: it is looked at in each round */
     }
     if (state != SITE_ASLEEP)
@@ -246,7 +245,7 @@ struct site_job *site_next(struct sites *s, struct site *site, uint64_t now_ms)
     struct site_job *job;
 
     /* Too many are open for what it bears by now: this one is not to go on. */
-    if (site->waiting == 0 || next_ms(site) > now_ms || site->open > most_open(site))
+    if (site->waiting == 0 || site_next_ms(site) > now_ms || site->open > most_open(site))
         return NULL;
     job = pop(s, site);
     site->used_ms = now_ms;

@@ -1,84 +1,203 @@
-/* carrier.c: the carrier's process. It welcomes back and puts everything back: nothing is carried yet. */
-#include "server/carriage.h"
+/* carrier.c: the role: what is made at the start, who the peers are, the clock, and how it ends. */
+#include "server/carrier.h"
 #include "server/log.h"
 #include "server/role.h"
 
-#include "io/ipc.h"
-
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { ARENA_CHUNK = 16 << 10, ARENA_MAX = 4 << 20 };
-
-struct carrier {
-    struct io_ipc *back;
-    struct arena   arena;
-    struct buf     out;
+enum {
+    TICK_MS = 1000,
+    MESSAGE_CHUNK = 4096,
+    MESSAGE_MEMORY = 256 << 10,
+    FILES_SPARE = 64, /* descriptors that are neither connections nor content */
+    FILES_LEAST = 256,
 };
 
-static void say(struct carrier *r, const struct carriage_message *m)
+uint64_t carrier_now_ms(const struct carrier *c) { return io_loop_now_ms(c->loop); }
+
+static void tick(void *arg)
 {
-    buf_clear(&r->out);
-    if (r->back && carriage_put(m, &r->out))
-        io_ipc_send(r->back, buf_str(&r->out), -1);
+    struct carrier *c = arg;
+
+    lookup_tick(&c->lookup);
+    routings_tick(c);
+    carrier_sites_tick(c);
 }
 
-static void back_said(void *arg, struct str data, int fd)
-{
-    struct carrier         *r = arg;
-    struct carriage_message m;
+static void wake(void *arg) { (void)arg; /* the end of the round does it: carrier_pump */ }
 
-    if (fd >= 0)
-        close(fd);
-    arena_reset(&r->arena);
-    if (!carriage_get(data, &r->arena, &m) || m.kind != CARRIAGE_CARRY)
+/* ---- the end ---- */
+
+void carrier_check_drained(struct carrier *c)
+{
+    if (!c->draining || c->is_drained || !list_is_empty(&c->sessions) || (c->back && c->carries.used))
         return;
-    say(r, &(struct carriage_message){
-               .kind = CARRIAGE_PUT_BACK,
-               .carried = {.id = m.carriage.id, .number = m.carriage.number},
-           });
+    c->is_drained = true;
+    c->drained(c->drained_arg);
 }
 
-static void back_gone(void *arg)
+static void end_sessions(struct carrier *c, bool at_once)
 {
-    struct carrier *r = arg;
-
-    io_ipc_free(r->back);
-    r->back = NULL;
+    for (struct list *link = c->sessions.next, *next = link->next; link != &c->sessions; link = next, next = link->next)
+        session_drain(LIST_ITEM(link, struct session, link), at_once);
 }
 
-static bool carrier_start(struct role_context *c, struct err *err)
+static void grace_over(void *arg)
 {
-    static struct carrier self; /* one role for each process */
+    struct carrier *c = arg;
 
-    (void)err;
-    arena_init(&self.arena, ARENA_CHUNK, ARENA_MAX);
-    buf_init(&self.out, IPC_MESSAGE_MAX);
-    c->state = &self;
+    end_sessions(c, true);
+    if (c->is_drained)
+        return;
+    c->is_drained = true;
+    c->drained(c->drained_arg);
+}
+
+void carrier_drain(struct carrier *c, uint64_t grace_ms, void (*drained)(void *arg), void *arg)
+{
+    struct carry *y;
+
+    c->draining = true;
+    c->drained = drained;
+    c->drained_arg = arg;
+    for (size_t at = 0; (y = map_next(&c->carries, &at));) {
+        if (y->state == CARRY_WAITING)
+            site_remove(&c->sites, &y->job, carrier_now_ms(c));
+        if (y->state == CARRY_WAITING || y->state == CARRY_ROUTING)
+            carry_put_back(y, NULL);
+    }
+    end_sessions(c, false);
+    io_timer_start(c->grace, grace_ms, 0);
+    carrier_check_drained(c);
+}
+
+/* ---- the whole ---- */
+
+/* Half of the descriptors may be connections, a quarter those that take long to come about, the rest content. */
+static void limits_init(struct carrier *c)
+{
+    struct rlimit files = {.rlim_cur = FILES_LEAST};
+    uint32_t      left, most = (uint32_t)c->config->queue.remote;
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    left = files.rlim_cur > 1 << 20 ? 1 << 20 : (uint32_t)files.rlim_cur;
+    left = left > FILES_LEAST ? left - FILES_SPARE : FILES_LEAST - FILES_SPARE;
+    c->files_most = left / 4;
+    sites_init(&c->sites, c->next_number, most < left / 2 ? most : left / 2, left / 4);
+}
+
+static bool timers_init(struct carrier *c)
+{
+    c->tick = io_timer_new(c->loop, tick, c);
+    c->wake = io_timer_new(c->loop, wake, c);
+    c->grace = io_timer_new(c->loop, grace_over, c);
+    if (!c->tick || !c->wake || !c->grace)
+        return false;
+    io_timer_start(c->tick, TICK_MS, TICK_MS);
     return true;
 }
 
-static void carrier_peer(struct role_context *c, enum role role, unsigned index, int fd)
+struct carrier *carrier_new(struct io_loop *loop, const struct config *config, struct err *err)
 {
-    static const struct io_ipc_ops ops = {back_said, back_gone};
-    struct carrier                *r = c->state;
-    struct err                     err;
+    struct carrier *c = calloc(1, sizeof *c);
+    uint64_t        seed;
 
-    (void)index;
-    if (role != ROLE_BACK) {
-        close(fd);
-        return;
+    if (!c) {
+        err_set(err, ERR_LIMIT, "out of memory");
+        return NULL;
     }
-    io_ipc_free(r->back);
-    r->back = io_ipc_new(c->loop, fd, &ops, r, &err);
-    if (!r->back)
-        log_notice(LOG_LEVEL_ERROR, "channel of back: %s", err.text);
-    say(r, &(struct carriage_message){.kind = CARRIAGE_WELCOME});
+    io_random(&seed, sizeof seed);
+    *c = (struct carrier){.config = config, .loop = loop, .next_number = seed >> 1};
+    map_init(&c->carries, seed);
+    map_init(&c->routing_map, seed);
+    map_init(&c->site_map, seed);
+    list_init(&c->routings);
+    list_init(&c->parkings);
+    list_init(&c->sessions);
+    list_init(&c->idle);
+    list_init(&c->goodbyes);
+    buf_init(&c->scratch, IPC_MESSAGE_MAX + 1024);
+    arena_init(&c->message_arena, MESSAGE_CHUNK, MESSAGE_MEMORY);
+    lookup_init(&c->lookup, loop);
+    limits_init(c);
+    carrier_sites_init(c);
+    io_loop_on_round(loop, carrier_pump, c);
+    if (timers_init(c))
+        return c;
+    err_set(err, ERR_LIMIT, "out of memory");
+    carrier_free(c);
+    return NULL;
 }
 
-static void carrier_drain(struct role_context *c, uint64_t grace_ms)
+void carrier_free(struct carrier *c)
 {
-    (void)grace_ms;
-    role_drained(c);
+    struct carry *y;
+
+    io_ipc_free(c->back);
+    c->back = NULL;
+    c->draining = c->is_drained = true;
+    while (!list_is_empty(&c->sessions))
+        session_free(LIST_ITEM(list_first(&c->sessions), struct session, link));
+    while (!list_is_empty(&c->goodbyes))
+        conn_free(LIST_ITEM(list_first(&c->goodbyes), struct conn, link));
+    for (size_t at = 0; (y = map_next(&c->carries, &at));) {
+        if (y->state == CARRY_WAITING)
+            site_remove(&c->sites, &y->job, carrier_now_ms(c));
+        carry_free(y);
+    }
+    routings_done(c);
+    carrier_sites_done(c);
+    lookup_done(&c->lookup);
+    map_done(&c->carries);
+    map_done(&c->routing_map);
+    io_timer_free(c->tick);
+    io_timer_free(c->wake);
+    io_timer_free(c->grace);
+    buf_done(&c->scratch);
+    arena_done(&c->message_arena);
+    free(c);
 }
 
-const struct role_ops carrier_ops = {.start = carrier_start, .peer = carrier_peer, .drain = carrier_drain};
+bool carrier_attach_back(struct carrier *c, int fd, struct err *err)
+{
+    static const struct io_ipc_ops ops = {carrier_back_said, carrier_back_gone};
+
+    if (c->back)
+        carrier_back_gone(c);
+    c->back = io_ipc_new(c->loop, fd, &ops, c, err);
+    if (!c->back)
+        return false;
+    carrier_welcome(c);
+    return true;
+}
+
+bool carrier_attach_resolver(struct carrier *c, int fd, struct err *err) { return lookup_attach(&c->lookup, fd, err); }
+
+/* ---- the role ---- */
+
+static bool role_start(struct role_context *r, struct err *err)
+{
+    r->state = carrier_new(r->loop, r->config, err);
+    return r->state != NULL;
+}
+
+static void role_peer(struct role_context *r, enum role role, unsigned index, int fd)
+{
+    struct err err;
+
+    if (role != ROLE_BACK && role != ROLE_RESOLVER)
+        close(fd);
+    else if (!(role == ROLE_BACK ? carrier_attach_back : carrier_attach_resolver)(r->state, fd, &err))
+        log_notice(LOG_LEVEL_ERROR, "channel of %s %u: %s", role_name(role), index, err.text);
+}
+
+static void role_is_drained(void *arg) { role_drained(arg); }
+
+static void role_drain(struct role_context *r, uint64_t grace_ms)
+{
+    carrier_drain(r->state, grace_ms, role_is_drained, r);
+}
+
+const struct role_ops carrier_ops = {.start = role_start, .peer = role_peer, .drain = role_drain};

@@ -1,0 +1,518 @@
+/* carrier_world.h: a carrier in the loop of a test, and everybody it meets: back and the resolver behind channels, and
+ * mail servers on 127.0.0.N that say what a table tells them to. */
+#ifndef TACIT_TEST_SERVER_CARRIER_WORLD_H
+#define TACIT_TEST_SERVER_CARRIER_WORLD_H
+
+#include "server/carrier.h"
+#include "server/log.h"
+
+#include "../io/turns.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WORLD_SERVERS = 4, WORLD_RESULTS = 1200, WORLD_RULES = 12 };
+
+/* ---- mail servers ---- */
+
+/* What a command gets whose start is `verb`; "." is the content, "" the greeting. A reply of "" is silence, "!" in
+ * front closes instead of a reply, and behind it after the reply. `from`, `to`: the numbers of the connections that it
+ * is for, from 1; 0: all. */
+struct rule {
+    const char *verb, *reply;
+    int         from, to;
+};
+
+struct server {
+    struct world       *world;
+    struct io_acceptor *acceptor;
+    struct list         peers;
+    struct rule         rules[WORLD_RULES];
+    int                 connections, messages, commands, open, most_open, quits;
+    struct buf          content; /* of the last message, as it came */
+    struct buf          said;    /* all commands */
+};
+
+struct peer {
+    struct list       link;
+    struct server    *server;
+    struct io_stream *stream;
+    struct buf        in;
+    int               number;
+    bool              data, closes;
+};
+
+struct result {
+    uint64_t                 id, site, retry_ms;
+    uint32_t                 number, room;
+    enum carriage_kind       kind;
+    size_t                   count;
+    enum smtp_client_verdict verdict;     /* of the first */
+    unsigned                 verdicts[4]; /* how many have each */
+    unsigned                 code, class, subject, detail;
+    bool                     refused, dsn;
+    char                     text[600], words[600], host[300], address[64];
+};
+
+struct zone {
+    const char *name, *type, *data; /* data with several records: parted by "|"; "": NXDOMAIN; "-": no such data; "?":
+                                       SERVFAIL; "~": silence */
+};
+
+struct world {
+    struct io_loop    *loop;
+    struct config     *config;
+    struct carrier    *carrier;
+    struct io_ipc     *back, *resolver;
+    uint16_t           port;
+    struct server      servers[WORLD_SERVERS];
+    const struct zone *zone;
+    bool               records, drained;
+    int                questions, results_count, carried, put_back, opened, welcomes, rooms;
+    struct result      results[WORLD_RESULTS];
+    struct arena       arena;
+    struct buf         out;
+};
+
+static inline void peer_free(struct peer *p)
+{
+    p->server->open--;
+    io_stream_free(p->stream);
+    list_remove(&p->link);
+    buf_done(&p->in);
+    free(p);
+}
+
+static inline const char *rule_for(struct peer *p, struct str command)
+{
+    static const struct rule standard[] = {
+        {"EHLO", "250-mx.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 1000000\r\n", 0,
+         0},
+        {"LHLO", "250-mx.test\r\n250 PIPELINING\r\n", 0, 0},
+        {"HELO", "250 mx.test\r\n", 0, 0},
+        {"MAIL", "250 2.1.0 Ok\r\n", 0, 0},
+        {"RCPT", "250 2.1.5 Ok\r\n", 0, 0},
+        {"DATA", "354 go on\r\n", 0, 0},
+        {"RSET", "250 2.0.0 Ok\r\n", 0, 0},
+        {"QUIT", "221 2.0.0 Bye\r\n!", 0, 0},
+        {".", "250 2.0.0 Ok: queued\r\n", 0, 0},
+    };
+    const struct rule *rules = p->server->rules;
+
+    for (size_t i = 0; i < WORLD_RULES && rules[i].verb; i++)
+        if ((command.len ? rules[i].verb[0] && str_starts(command, str_from(rules[i].verb)) : !rules[i].verb[0]) &&
+            (!rules[i].from || (p->number >= rules[i].from && p->number <= rules[i].to)))
+            return rules[i].reply;
+    for (size_t i = 0; i < sizeof standard / sizeof *standard; i++)
+        if (str_starts(command, str_from(standard[i].verb)))
+            return standard[i].reply;
+    return command.len ? "500 what\r\n" : "220 mx.test ESMTP\r\n";
+}
+
+/* False: the peer is gone. */
+static inline bool peer_reply(struct peer *p, struct str command)
+{
+    struct str reply = str_from(rule_for(p, command));
+
+    if (str_starts(reply, STR("!"))) {
+        peer_free(p);
+        return false;
+    }
+    if (str_ends(reply, STR("!"))) {
+        reply.len--;
+        p->closes = true;
+    }
+    io_stream_write(p->stream, reply);
+    if (str_starts(command, STR("DATA")) && str_starts(reply, STR("354")))
+        p->data = true;
+    if (p->closes)
+        io_stream_finish_quickly(p->stream);
+    return !p->closes;
+}
+
+static inline void peer_read(void *arg, struct str data)
+{
+    struct peer   *p = arg;
+    struct server *s = p->server;
+
+    buf_append(&p->in, data);
+    for (;;) {
+        struct str in = buf_str(&p->in);
+        size_t     end = p->data ? str_find(in, STR("\r\n.\r\n")) : str_find(in, STR("\r\n"));
+
+        if (p->data && str_starts(in, STR(".\r\n"))) {
+            end = 0;
+        } else if (end == STR_NOT_FOUND) {
+            return;
+        } else if (p->data) {
+            end += 2;
+        }
+        if (p->data) {
+            buf_clear(&s->content);
+            buf_append(&s->content, str_part(in, 0, end));
+            buf_consume(&p->in, end + 3);
+            p->data = false;
+            s->messages++;
+            if (!peer_reply(p, STR(".")))
+                return;
+        } else {
+            char       line[600];
+            struct str command;
+
+            snprintf(line, sizeof line, "%.*s", (int)end, in.data);
+            command = str_from(line);
+            buf_append(&s->said, command);
+            buf_append_byte(&s->said, '\n');
+            buf_consume(&p->in, end + 2);
+            s->commands++;
+            s->quits += str_eq(command, STR("QUIT"));
+            if (!peer_reply(p, command))
+                return;
+        }
+    }
+}
+
+static inline void peer_end(void *arg, const struct err *err)
+{
+    (void)err;
+    peer_free(arg);
+}
+
+static inline void server_accepted(int fd, const struct io_address *from, void *arg)
+{
+    static const struct io_stream_ops ops = {peer_read, peer_end, NULL};
+    struct server                    *s = arg;
+    struct peer                      *p = calloc(1, sizeof *p);
+    struct err                        err;
+
+    (void)from;
+    p->server = s;
+    p->number = ++s->connections;
+    if (++s->open > s->most_open)
+        s->most_open = s->open;
+    list_init(&p->link);
+    list_push(&s->peers, &p->link);
+    buf_init(&p->in, 8 << 20);
+    p->stream = io_stream_new(s->world->loop, fd, &ops, p, &err);
+    if (peer_reply(p, STR("")))
+        io_stream_read(p->stream, true);
+}
+
+/* On 127.0.0.N, all with one port. */
+static inline void server_init(struct world *w, size_t number)
+{
+    struct server    *s = &w->servers[number];
+    struct io_address a[2], bound;
+    struct err        err;
+    char              text[40];
+    size_t            count;
+    int               fd;
+
+    s->world = w;
+    list_init(&s->peers);
+    buf_init(&s->content, 8 << 20);
+    buf_init(&s->said, 8 << 20);
+    snprintf(text, sizeof text, "127.0.0.%zu:%u", number + 1, w->port);
+    assert_true(io_address_parse(str_from(text), a, 2, &count, &err));
+    fd = io_listen(&a[0], false, 0, &bound, &err);
+    assert_true(fd >= 0);
+    w->port = io_address_port(&bound);
+    s->acceptor = io_acceptor_new(w->loop, fd, server_accepted, s, &err);
+    assert_non_null(s->acceptor);
+}
+
+static inline void server_close(struct server *s)
+{
+    io_acceptor_free(s->acceptor);
+    s->acceptor = NULL;
+}
+
+static inline void server_hang_up(struct server *s)
+{
+    while (!list_is_empty(&s->peers))
+        peer_free(LIST_ITEM(list_first(&s->peers), struct peer, link));
+}
+
+static inline void server_done(struct server *s)
+{
+    io_acceptor_free(s->acceptor);
+    server_hang_up(s);
+    buf_done(&s->content);
+    buf_done(&s->said);
+}
+
+/* ---- the resolver ---- */
+
+static inline void put_name(struct buf *b, struct str name)
+{
+    while (name.len) {
+        struct str label = str_cut(&name, '.');
+
+        buf_append_byte(b, (char)label.len);
+        buf_append(b, label);
+    }
+    buf_append_byte(b, 0);
+}
+
+static inline struct str rdata(struct world *w, enum dns_type type, struct str text)
+{
+    struct buf b;
+    struct str kept;
+    uint64_t   number;
+
+    buf_init(&b, 512);
+    if (type == DNS_MX) {
+        assert_true(str_to_u64(str_cut(&text, ' '), 65535, &number));
+        buf_append_byte(&b, (char)(number >> 8));
+        buf_append_byte(&b, (char)number);
+        put_name(&b, str_eq(text, STR(".")) ? STR("") : text);
+    } else {
+        while (text.len) {
+            assert_true(str_to_u64(str_cut(&text, '.'), 255, &number));
+            buf_append_byte(&b, (char)number);
+        }
+    }
+    kept = arena_str(&w->arena, buf_str(&b));
+    buf_done(&b);
+    return kept;
+}
+
+static inline void resolver_asked(void *arg, struct str data, int fd)
+{
+    struct world       *w = arg;
+    struct lookup_query q;
+    struct str          records[400];
+    struct dns_answer   a = {.outcome = DNS_NO_DATA, .records = records};
+
+    (void)fd;
+    assert_true(lookup_query_get(data, &q));
+    w->questions++;
+    for (const struct zone *z = w->zone; z && z->name; z++) {
+        bool       mine = str_eq(q.name, str_from(z->name));
+        struct str rest = str_from(z->data);
+
+        if (!mine || (strcmp(z->type, "MX") == 0) != (q.type == DNS_MX) || q.type == DNS_AAAA)
+            continue;
+        if (str_eq(rest, STR("~")))
+            return;
+        a.outcome = str_eq(rest, STR("")) ? DNS_NO_NAME : str_eq(rest, STR("?")) ? DNS_FAILED : DNS_FOUND;
+        while (a.outcome == DNS_FOUND && rest.len)
+            records[a.count++] = rdata(w, q.type, str_cut(&rest, '|'));
+    }
+    buf_clear(&w->out);
+    assert_true(lookup_answer_put(q.tag, &a, &w->out));
+    io_ipc_send(w->resolver, buf_str(&w->out), -1);
+    arena_reset(&w->arena);
+}
+
+static inline void resolver_ended(void *arg) { (void)arg; }
+
+/* ---- back ---- */
+
+static inline void copy(char *to, size_t size, struct str from) { snprintf(to, size, "%.*s", STR_ARG(from)); }
+
+static inline void back_told(struct world *w, const struct carried *c, struct result *r)
+{
+    const struct carried_recipient *first = &c->recipients[0];
+
+    r->count = c->recipient_count;
+    r->retry_ms = c->retry_ms;
+    r->refused = c->refused;
+    r->dsn = c->dsn;
+    r->verdict = first->verdict;
+    r->code = first->code;
+    r->class = first->status.class;
+    r->subject = first->status.subject;
+    r->detail = first->status.detail;
+    copy(r->text, sizeof r->text, first->text);
+    copy(r->words, sizeof r->words, first->words);
+    copy(r->host, sizeof r->host, c->host);
+    copy(r->address, sizeof r->address, c->address);
+    for (size_t i = 0; i < c->recipient_count; i++)
+        r->verdicts[c->recipients[i].verdict]++;
+    if (w->records) {
+        const struct carriage_message m = {.kind = CARRIAGE_RECORDED, .carried = {.id = c->id, .number = c->number}};
+
+        buf_clear(&w->out);
+        assert_true(carriage_put(&m, &w->out));
+        io_ipc_send(w->back, buf_str(&w->out), -1);
+    }
+}
+
+static inline void back_said(void *arg, struct str data, int fd)
+{
+    struct world           *w = arg;
+    struct carriage_message m;
+    struct result          *r = &w->results[w->results_count];
+
+    assert_int_equal(fd, -1);
+    assert_true(carriage_get(data, &w->arena, &m));
+    assert_true(w->results_count < WORLD_RESULTS);
+    w->results_count++;
+    *r =
+        (struct result){.kind = m.kind, .site = m.site, .room = m.room, .id = m.carried.id, .number = m.carried.number};
+    switch (m.kind) {
+    case CARRIAGE_CARRIED:
+        back_told(w, &m.carried, r);
+        w->carried++;
+        break;
+    case CARRIAGE_PUT_BACK:
+        w->put_back++;
+        break;
+    case CARRIAGE_OPEN:
+        r->id = m.carriage.id;
+        r->number = m.carriage.number;
+        r->count = m.carriage.recipient_count;
+        w->opened++;
+        break;
+    case CARRIAGE_WELCOME:
+        w->welcomes++;
+        break;
+    case CARRIAGE_ROOM:
+        w->rooms += (int)m.room;
+        break;
+    case CARRIAGE_CARRY:
+    case CARRIAGE_RECORDED:
+        fail();
+    }
+    arena_reset(&w->arena);
+}
+
+static inline void back_ended(void *arg) { (void)arg; }
+
+static inline void back_begin(struct world *w)
+{
+    static const struct io_ipc_ops ops = {back_said, back_ended};
+    struct err                     err;
+    int                            fds[2];
+
+    io_ipc_free(w->back);
+    assert_true(io_ipc_pair(fds, &err));
+    w->back = io_ipc_new(w->loop, fds[0], &ops, w, &err);
+    assert_true(carrier_attach_back(w->carrier, fds[1], &err));
+}
+
+/* ---- the whole ---- */
+
+static inline struct config *world_config(struct world *w, const char *extra)
+{
+    struct buf     text;
+    struct config *config;
+    struct err     err;
+
+    buf_init(&text, 1 << 16);
+    buf_printf(&text, "hostname = \"us.test\"\nlisten mx { address = \"127.0.0.9:%u\" }\n", w->port);
+    buf_printf(&text, "domain \"here.test\" {}\n");
+    for (const char *at = extra; *at; at++)
+        if (*at == '$')
+            buf_append_u64(&text, w->port);
+        else
+            buf_append_byte(&text, *at);
+    config = config_parse_text(buf_str(&text), "test.conf", "/tmp", &err);
+    if (!config)
+        print_message("%s\n", err.text);
+    assert_non_null(config);
+    buf_done(&text);
+    return config;
+}
+
+/* `extra`: more of the configuration; "$" is the port. */
+static inline struct world *world_new(const struct zone *zone, const char *extra)
+{
+    static const struct io_ipc_ops ops = {resolver_asked, resolver_ended};
+    struct world                  *w = calloc(1, sizeof *w);
+    struct err                     err;
+    int                            fds[2];
+
+    w->loop = io_loop_new(&err);
+    w->zone = zone;
+    w->records = true;
+    arena_init(&w->arena, 4096, 1 << 20);
+    buf_init(&w->out, IPC_MESSAGE_MAX * 2);
+    for (size_t i = 0; i < WORLD_SERVERS; i++)
+        server_init(w, i);
+    w->config = world_config(w, extra);
+    w->carrier = carrier_new(w->loop, w->config, &err);
+    assert_non_null(w->carrier);
+    assert_true(io_ipc_pair(fds, &err));
+    w->resolver = io_ipc_new(w->loop, fds[0], &ops, w, &err);
+    assert_true(carrier_attach_resolver(w->carrier, fds[1], &err));
+    back_begin(w);
+    return w;
+}
+
+static inline void world_free(struct world *w)
+{
+    carrier_free(w->carrier);
+    io_ipc_free(w->back);
+    io_ipc_free(w->resolver);
+    for (size_t i = 0; i < WORLD_SERVERS; i++)
+        server_done(&w->servers[i]);
+    io_loop_free(w->loop);
+    config_free(w->config);
+    arena_done(&w->arena);
+    buf_done(&w->out);
+    free(w);
+}
+
+struct mail {
+    const char    *via, *domain, *content;
+    unsigned       recipients;
+    enum body_type body;
+    bool           utf8;
+    int            fd;
+    uint64_t       size;
+};
+
+static inline void world_send(struct world *w, uint64_t id, struct mail mail)
+{
+    struct recipient        recipients[CARRIAGE_RECIPIENTS_MAX] = {0};
+    uint32_t                indices[CARRIAGE_RECIPIENTS_MAX];
+    char                    names[CARRIAGE_RECIPIENTS_MAX][8];
+    struct carriage_message m = {.kind = CARRIAGE_CARRY};
+    struct carriage        *c = &m.carriage;
+
+    c->recipient_count = mail.recipients ? mail.recipients : 1;
+    for (uint32_t i = 0; i < c->recipient_count; i++) {
+        snprintf(names[i], sizeof names[i], "r%u", i);
+        recipients[i].address = (struct mail_address){str_from(names[i]), str_from(mail.domain), false};
+        indices[i] = i;
+    }
+    c->id = id;
+    c->indices = indices;
+    c->recipients = recipients;
+    c->via = str_from(mail.via ? mail.via : "mx");
+    c->route = STR("*");
+    c->domain = str_from(mail.domain);
+    c->sender = (struct mail_address){STR("me"), STR("us.test"), false};
+    c->body = mail.body;
+    c->header_utf8 = mail.utf8;
+    c->external = mail.fd > 0;
+    c->content = str_from(c->external ? NULL : mail.content ? mail.content : "Subject: x\r\n\r\nHello\r\n");
+    c->size = c->external ? mail.size : c->content.len;
+    buf_clear(&w->out);
+    assert_true(carriage_put(&m, &w->out));
+    assert_true(io_ipc_send(w->back, buf_str(&w->out), mail.fd > 0 ? mail.fd : -1));
+}
+
+/* Sends one, and waits for its result. */
+static inline struct result *world_try(struct world *w, struct mail mail)
+{
+    int            before = w->carried;
+    struct result *found = NULL;
+
+    world_send(w, (uint64_t)w->results_count + 1000, mail);
+    run_until(w->loop, &w->carried, before + 1);
+    assert_int_equal(w->carried, before + 1);
+    for (int i = 0; i < w->results_count; i++)
+        if (w->results[i].kind == CARRIAGE_CARRIED)
+            found = &w->results[i];
+    return found;
+}
+
+#endif
