@@ -25,6 +25,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(ask_put(&ask, &out) && str_eq(buf_str(&out), in));
         must(ask.address.local.len <= MAIL_LOCAL_MAX && ask.sender.domain.len <= MAIL_DOMAIN_MAX);
     }
+    {
+        struct contact *contacts;
+        size_t          count;
+
+        buf_clear(&out);
+        if (ask_contacts_get(in, &arena, &contacts, &count)) {
+            must(count <= ASK_LEARN_MAX);
+            for (size_t i = 0; i < count; i++)
+                must(ask_contact_put(&contacts[i], &out));
+            must(str_eq(buf_str(&out), in));
+        }
+    }
     buf_clear(&out);
     if (answer_get(in, &arena, &answer)) {
         struct buf    second;

@@ -118,6 +118,66 @@ static void test_answer_round_trip(void **state)
     buf_done(&b);
 }
 
+static struct contact sample_contact(void)
+{
+    return (struct contact){.address = umlaut,
+                            .outcome = CONTACT_MOVED,
+                            .first_ms = 1,
+                            .last_ms = UINT64_MAX,
+                            .delivered_ms = 3,
+                            .code = 551,
+                            .status = "5.1.6",
+                            .text = STR("moved"),
+                            .host = STR("mx.example.test"),
+                            .moved_to = owner};
+}
+
+static void assert_contact(const struct contact *a, const struct contact *b)
+{
+    assert_address(&a->address, &b->address);
+    assert_address(&a->moved_to, &b->moved_to);
+    assert_true(a->outcome == b->outcome && a->unconfirmed == b->unconfirmed && a->code == b->code);
+    assert_true(a->first_ms == b->first_ms && a->last_ms == b->last_ms && a->delivered_ms == b->delivered_ms);
+    assert_string_equal(a->status, b->status);
+    assert_true(str_eq(a->text, b->text) && str_eq(a->host, b->host));
+}
+
+/* As many as are said at once, and no more; what does not fit leaves the others whole. */
+static void test_contacts(void **state)
+{
+    struct contact contact = sample_contact(), *got;
+    struct contact domain = {.address = {STR(""), STR("example.test"), false}, .outcome = CONTACT_NO_MAIL};
+    struct answer  answer = {.kind = ASK_CONTACT, .contact = contact}, answer_got;
+    struct buf     b;
+    size_t         count, len;
+
+    (void)state;
+    buf_init(&b, 300);
+    assert_true(ask_contact_put(&contact, &b) && ask_contact_put(&domain, &b));
+    len = b.len;
+    while (ask_contact_put(&contact, &b))
+        len = b.len;
+    assert_true(buf_ok(&b) && b.len == len);
+    assert_true(ask_contacts_get(buf_str(&b), &arena, &got, &count) && count > 2);
+    assert_contact(&got[0], &contact);
+    assert_contact(&got[1], &domain);
+    assert_contact(&got[count - 1], &contact);
+    for (size_t cut = 1; cut < 20; cut++)
+        assert_false(ask_contacts_get(str_of(b.data, len - cut), &arena, &got, &count));
+    assert_true(ask_contacts_get(STR(""), &arena, &got, &count) && count == 0);
+    buf_done(&b);
+    buf_init(&b, ASK_TEXT_MAX);
+    for (size_t i = 0; i < ASK_LEARN_MAX; i++)
+        assert_true(ask_contact_put(&domain, &b));
+    assert_true(ask_contacts_get(buf_str(&b), &arena, &got, &count) && count == ASK_LEARN_MAX);
+    assert_true(ask_contact_put(&domain, &b));
+    assert_false(ask_contacts_get(buf_str(&b), &arena, &got, &count));
+    buf_clear(&b);
+    assert_true(answer_put(&answer, &b) && answer_get(buf_str(&b), &arena, &answer_got));
+    assert_contact(&answer_got.contact, &contact);
+    buf_done(&b);
+}
+
 /* A message cut anywhere, or with something behind it, is none. */
 static void test_lengths(void **state)
 {
@@ -222,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_ask_round_trip),
         cmocka_unit_test(test_answer_round_trip),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_contacts),
         cmocka_unit_test(test_what_a_front_may_not_send),
         cmocka_unit_test(test_the_largest_list_fits),
     };

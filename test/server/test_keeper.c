@@ -17,6 +17,8 @@ static struct keeper *keeper;
 static struct answer  answer;
 static struct err     err;
 
+static const char *more_config = "";
+
 static const uint64_t now = UINT64_C(1790000000000);
 
 /* ---- a server ---- */
@@ -33,8 +35,8 @@ static void open_keeper(const char *disclosure, const char *relay)
              "domain \"example.test\" { directory = \"file:users\" quota = \"1M\" postmaster = \"alice\" }\n"
              "domain \"second.test\" { directory = \"file:users\" separator = \"-\" }\n"
              "domain \"third.test\" { directory = \"sqlite:third.db\" separator = \"\" }\n"
-             "disclosure { vrfy = \"%s\" }\nrelay { networks = {%s} }\n",
-             disclosure, relay);
+             "disclosure { vrfy = \"%s\" }\nrelay { networks = {%s} }\n%s\n",
+             disclosure, relay, more_config);
     config = config_parse_text(str_from(text), "test.conf", base, &err);
     if (!config)
         fail_msg("%s", err.text);
@@ -200,8 +202,15 @@ static void test_refusals(void **state)
             struct ask resolve = {.kind = ASK_RESOLVE, .class = (enum client_class) class, .address = address};
             struct ask sign = {.kind = ASK_SIGN, .class = (enum client_class) class, .address = address};
 
+            struct ask contact = {.kind = ASK_CONTACT, .class = (enum client_class) class, .address = address};
+            struct ask learn = {.kind = ASK_LEARN, .class = (enum client_class) class, .address = address};
+
             assert_refused(resolve, true);
             assert_refused(sign, true);
+            assert_refused(learn, true);
+            assert_refused(contact, false);
+            if (class != CLASS_SUBMITTER)
+                assert_refused(contact, true);
         }
         for (int kind = ASK_RCPT; kind <= ASK_BOUNCE; kind++) /* back has no clients */
             assert_refused((struct ask){.kind = (enum ask_kind)kind, .class = CLASS_RELAY, .address = address}, false);
@@ -381,6 +390,56 @@ static void test_an_unreadable_directory(void **state)
     assert_non_null(strstr(why.text, "example.test"));
 }
 
+/* ---- contacts ---- */
+
+static void remember(const char *address, enum contact_outcome outcome, uint64_t when)
+{
+    char                        path[64];
+    const struct contacts_rules rules = {.keep_ms = UINT64_C(31536000000), .max = 100};
+    struct contact              said = {.address = parse(address), .outcome = outcome, .last_ms = when, .code = 550};
+    struct contacts            *contacts;
+    bool                        more;
+
+    snprintf(path, sizeof path, "%s/data/contacts.db", base);
+    contacts = contacts_open(path, CONTACTS_CREATE, NULL, &err);
+    if (outcome == CONTACT_NO_MAIL)
+        said.address.local = STR("");
+    assert_true(contacts && contacts_learn(contacts, &said, 1, &rules, when, &more, &err));
+    contacts_close(contacts);
+}
+
+static enum contact_outcome submitter_is_told(const char *address)
+{
+    ask_full((struct ask){.kind = ASK_CONTACT, .class = CLASS_SUBMITTER, .address = parse(address)}, true);
+    return answer.contact.outcome;
+}
+
+/* Only what contacts.suppress means is told: dead, and said no longer ago. */
+static void test_contacts(void **state)
+{
+    (void)state;
+    remember("gone@remote.test", CONTACT_NO_MAILBOX, now - 1000);
+    remember("old@remote.test", CONTACT_NO_MAILBOX, now - 8 * 86400000ull);
+    remember("full@remote.test", CONTACT_FULL, now - 1000);
+    remember("fine@remote.test", CONTACT_DELIVERED, now - 1000);
+    remember("alice@example.test", CONTACT_NO_MAILBOX, now - 1000);
+    remember("any@nomail.test", CONTACT_NO_MAIL, now - 1000);
+    open_keeper("252", "");
+    assert_int_equal(submitter_is_told("gone@remote.test"), CONTACT_UNKNOWN); /* suppress = 0 */
+    more_config = "contacts { suppress = \"7d\" }";
+    open_keeper("252", "");
+    assert_int_equal(submitter_is_told("Gone@remote.test"), CONTACT_NO_MAILBOX);
+    assert_true(answer.contact.last_ms == now - 1000 && answer.contact.code == 550);
+    assert_int_equal(submitter_is_told("old@remote.test"), CONTACT_UNKNOWN);
+    assert_int_equal(submitter_is_told("full@remote.test"), CONTACT_UNKNOWN);
+    assert_int_equal(submitter_is_told("fine@remote.test"), CONTACT_UNKNOWN);
+    assert_int_equal(submitter_is_told("who@remote.test"), CONTACT_UNKNOWN);
+    assert_int_equal(submitter_is_told("who@nomail.test"), CONTACT_NO_MAIL);
+    assert_int_equal(submitter_is_told("alice@example.test"), CONTACT_UNKNOWN); /* ours: the directory knows */
+    assert_int_equal(ask_full((struct ask){.kind = ASK_LEARN}, false), KEEPER_LEARNS);
+    more_config = "";
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +449,7 @@ int main(void)
         cmocka_unit_test_setup(test_expn, relay_set_up),
         cmocka_unit_test_setup(test_resolve, relay_set_up),
         cmocka_unit_test_setup(test_tokens, relay_set_up),
+        cmocka_unit_test_setup(test_contacts, relay_set_up),
         cmocka_unit_test_setup(test_an_unreadable_directory, relay_set_up),
     };
 
