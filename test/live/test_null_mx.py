@@ -1,6 +1,8 @@
-"""Domains that say in the DNS that they take no mail (RFC 7505): what senders and recipients there are told, and that a DNS
-which gives no answers stops nobody."""
+"""What a front knows of other domains: that one says in the DNS that it takes no mail (RFC 7505), that other servers said
+that an address is dead. What clients are told of it, and that a DNS which gives no answers stops nobody."""
+import contextlib
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -154,3 +156,48 @@ def test_a_black_hole_stops_nobody_and_its_end_is_seen(make_tacit):
                 wait_until(lambda: c.cmd("MAIL FROM:<x@null.example>") == NO_SENDER or not c.cmd("RSET"), 30 * PATIENCE, 0.2)
         finally:
             names.stop()
+
+
+SAID = [  # address, outcome, days ago, moved to; what a submitter is told
+    ("gone@mail.example", "no-mailbox", 2, "", "550 5.1.1 There is no such mailbox; mx.mail.example said so on {date}: 5.1.1 Nobody"),
+    ("Moved@mail.example", "moved", 1, "new@mail.example",
+     "551 5.1.6 The mailbox has moved to <new@mail.example>; mx.mail.example said so on {date}: 5.1.1 Nobody"),
+    ("away@mail.example", "moved", 1, "", "550 5.1.6 The mailbox has moved; mx.mail.example said so on {date}"),
+    ("@none.example", "no-mail", 3, "", "556 5.1.10 The domain takes no mail at all; mx.mail.example said so on {date}"),
+    ("old@mail.example", "no-mailbox", 20, "", None),
+    ("full@mail.example", "full", 1, "", None),
+    ("fine@mail.example", "delivered", 1, "", None),
+]
+
+
+def test_what_others_said(make_tacit, names):
+    """With contacts.suppress a submitter is told at once what another server said of an address lately; nobody else is."""
+    t = make_tacit(extra=f"""{RELAY}
+{dns(names.address)}
+queue {{ paused = true }}
+contacts {{ suppress = "10d" }}""").start()
+    t.user("add", "alice@example.test")
+    now = int(time.time() * 1000)
+    with contextlib.closing(sqlite3.connect(t.data / "contacts.db", timeout=30)) as db, db:
+        for address, outcome, days, moved, _ in SAID:
+            local, domain = address.split("@")
+            at = now - days * 86400000
+            db.execute("INSERT INTO contact (domain, key, local, outcome, unconfirmed, first, last, delivered, code, status, text,"
+                       " host, moved) VALUES (?, ?, ?, ?, 0, ?, ?, 0, 550, '5.1.1', '5.1.1 Nobody', 'mx.mail.example', ?)",
+                       (domain, local.lower(), local, outcome, at, at, moved))
+
+    def submit(address):
+        return subprocess.run([TACIT, "sendmail", "--config", str(t.conf), "-f", "alice@example.test", address],
+                              input="Subject: x\n\nx\n", capture_output=True, text=True, timeout=60)
+    for address, _, days, _, told in SAID:
+        address = address if address[0] != "@" else "any" + address
+        r = submit(address)
+        if told:
+            date = time.strftime("%Y-%m-%d", time.gmtime(now / 1000 - days * 86400))
+            assert r.returncode != 0 and told.format(date=date) in " ".join(r.stderr.split()), r.stderr
+        else:
+            assert r.returncode == 0, r.stderr
+    with t.connect(source="127.0.0.2") as c:
+        c.helo()
+        c.cmd("MAIL FROM:<alice@example.test>")
+        assert c.cmd("RCPT TO:<gone@mail.example>").startswith("250")
