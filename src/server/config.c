@@ -8,7 +8,6 @@
 #include "server/config_lines.h"
 #include "server/nearest.h"
 
-#include "base/codec.h"
 #include "io/file.h"
 #include "server/config_internal.h"
 
@@ -342,7 +341,7 @@ static bool parse_scanned(struct loading *l, const char *hostname)
     return good && config_check(l->config, &l->lines, hostname, l->err);
 }
 
-static struct config *parse(struct str text, const char *name, const char *base_dir, const char *hostname,
+struct config *config_parse(struct str text, const char *name, const char *base_dir, const char *hostname,
                             struct err *err)
 {
     struct config *config = calloc(1, sizeof *config);
@@ -383,7 +382,7 @@ static struct config *parse(struct str text, const char *name, const char *base_
 
 struct config *config_parse_text(struct str text, const char *name_for_messages, const char *base_dir, struct err *err)
 {
-    return parse(text, name_for_messages, base_dir, NULL, err);
+    return config_parse(text, name_for_messages, base_dir, NULL, err);
 }
 
 struct config *config_load(const char *path, struct err *err)
@@ -398,7 +397,7 @@ struct config *config_load(const char *path, struct err *err)
     else if (io_file_read_all(path, &text, err)) {
         base = realpath(dirname(copy), NULL);
         if (base)
-            config = parse(buf_str(&text), path, base, NULL, err);
+            config = config_parse(buf_str(&text), path, base, NULL, err);
         else
             err_set(err, ERR_CONFIG, "%s: its directory cannot be found", path);
     }
@@ -416,38 +415,6 @@ void config_free(struct config *config)
     map_done(&config->route_map);
     arena_done(&config->arena);
     free(config);
-}
-
-bool config_pack(const struct config *config, struct buf *out)
-{
-    put_str(out, str_from(config->file));
-    put_str(out, str_from(config->base_dir));
-    put_str(out, str_from(config->hostname));
-    put_str(out, config->text);
-    return buf_ok(out);
-}
-
-struct config *config_unpack(struct str packed, struct err *err)
-{
-    struct reader  r = reader_of(packed);
-    struct str     file = get_str(&r), base = get_str(&r), hostname = get_str(&r), text = get_str(&r);
-    struct arena   arena;
-    struct config *config = NULL;
-
-    if (!reader_ended(&r)) {
-        err_set(err, ERR_PERMANENT, "the configuration from master cannot be read");
-        return NULL;
-    }
-    arena_init(&arena, 4096, 64 * 1024);
-    file = arena_str(&arena, file);
-    base = arena_str(&arena, base);
-    hostname = arena_str(&arena, hostname);
-    if (file.data && base.data && hostname.data)
-        config = parse(text, file.data, base.data, hostname.data, err);
-    else
-        err_set(err, ERR_LIMIT, "the configuration from master has names that are too long");
-    arena_done(&arena);
-    return config;
 }
 
 bool config_networks_have(const struct config_networks *networks, const struct io_address *a)

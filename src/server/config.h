@@ -102,8 +102,9 @@ struct config *config_parse_text(struct str text, const char *name_for_messages,
 void           config_free(struct config *config); /* NULL is fine */
 
 /* A configuration as master hands it to its roles: the text with the names that do not stand in it (file, base_dir, and
- * the hostname that was found). unpack parses it again and gives the same configuration. */
-bool           config_pack(const struct config *config, struct buf *out);
+ * the hostname that was found). unpack parses it again and gives the same configuration; without `passwords` "x" stands
+ * in place of each, and comments are gone. */
+bool           config_pack(const struct config *config, bool passwords, struct buf *out);
 struct config *config_unpack(struct str packed, struct err *err);
 
 /* The block of a hosted domain, by canonical name; NULL: not ours. */

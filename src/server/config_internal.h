@@ -16,6 +16,13 @@ struct config_scan {
 bool config_scan(struct str text, struct config_scan *ret_scan, unsigned *ret_line, struct err *err);
 void config_scan_done(struct config_scan *scan);
 
+/* config.c: `hostname` NULL: found, if the text has none. */
+struct config *config_parse(struct str text, const char *name, const char *base_dir, const char *hostname,
+                            struct err *err);
+
+/* config_pack.c: the same text without passwords and comments. `text` is one that config_scan takes. */
+bool config_hide(struct str text, struct buf *out);
+
 /* config_value.c: values given in the file into a field of the setting's type. */
 bool config_value_set(const struct config_setting *s, void *field, const struct str *values, size_t count,
                       struct arena *arena, struct err *err);

@@ -41,7 +41,7 @@ unsigned master_front_count(const struct config *config)
     return (unsigned)(count < 1 ? 1 : count > FRONTS_MAX ? FRONTS_MAX : count);
 }
 
-bool master_make_config_fd(const struct config *config, int *ret_fd, struct err *err)
+static bool make_config_fd(const struct config *config, bool passwords, int *ret_fd, struct err *err)
 {
     struct buf b;
     int        fd;
@@ -51,7 +51,7 @@ bool master_make_config_fd(const struct config *config, int *ret_fd, struct err 
     fd = memfd_create("tacit-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         err_set_os(err, errno, "memory for the configuration");
-    else if (!config_pack(config, &b))
+    else if (!config_pack(config, passwords, &b))
         err_set_os(err, ENOMEM, "memory for the configuration");
     else if (write(fd, b.data, b.len) != (ssize_t)b.len ||
              fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
@@ -64,6 +64,29 @@ bool master_make_config_fd(const struct config *config, int *ret_fd, struct err 
     else if (fd >= 0)
         close(fd);
     return ok;
+}
+
+bool master_make_config_fds(const struct config *config, struct config_fds *ret_fds, struct err *err)
+{
+    struct config_fds fds;
+
+    if (!make_config_fd(config, false, &fds.open, err))
+        return false;
+    if (!make_config_fd(config, true, &fds.secret, err)) {
+        close(fds.open);
+        return false;
+    }
+    *ret_fds = fds;
+    return true;
+}
+
+void master_close_config_fds(struct config_fds *fds)
+{
+    if (fds->open >= 0) {
+        close(fds->open);
+        close(fds->secret);
+    }
+    *fds = NO_CONFIG_FDS;
 }
 
 void master_announce(struct master *m, const char *what)
@@ -349,7 +372,7 @@ static bool set_up(struct master *m, struct err *err)
     if (!set_up_data(m, err))
         return false;
     m->front_count = master_front_count(m->config);
-    if (!set_up_loop(m, err) || !master_make_config_fd(m->config, &m->config_fd, err) ||
+    if (!set_up_loop(m, err) || !master_make_config_fds(m->config, &m->config_fds, err) ||
         !listeners_plan(m, m->config, m->front_count, err))
         return false;
     listeners_commit(m);
@@ -364,8 +387,8 @@ int master_run(const struct serve_options *o)
 
     *m = (struct master){.config_path = o->config_path,
                          .generation = 1,
-                         .config_fd = -1,
-                         .next_config_fd = -1,
+                         .config_fds = NO_CONFIG_FDS,
+                         .next_config_fds = NO_CONFIG_FDS,
                          .counters_fd = -1,
                          .lock_fd = -1,
                          .log_fd = -1};

@@ -76,11 +76,17 @@ struct listener {
 enum reload_stage { RELOAD_NONE, RELOAD_TRIAL, RELOAD_BACK, RELOAD_FRONTS };
 enum stop_stage { STOP_NONE, STOP_OUTSIDE, STOP_BACK, STOP_SERVANTS };
 
+/* A configuration as the roles get it: for all, and with the passwords in it for the carrier. */
+struct config_fds {
+    int open, secret;
+};
+#define NO_CONFIG_FDS ((struct config_fds){-1, -1})
+
 struct master {
     struct io_loop   *loop;
     const char       *config_path;
     struct config    *config, *next_config; /* next: during RELOAD_TRIAL */
-    int               config_fd, next_config_fd;
+    struct config_fds config_fds, next_config_fds;
     unsigned          generation, front_count;
     struct users      users;
     struct counters  *counters;
@@ -111,7 +117,8 @@ void            process_name(const struct process *p, char *ret_name, size_t siz
 void     master_process_ready(struct process *p);
 void     master_process_ended(struct process *p); /* decides whether it starts `again` */
 void     master_advance(struct master *m);        /* the next step of start, reload or stop, if it is due */
-bool     master_make_config_fd(const struct config *config, int *ret_fd, struct err *err);
+bool     master_make_config_fds(const struct config *config, struct config_fds *ret_fds, struct err *err);
+void     master_close_config_fds(struct config_fds *fds);
 void     master_drain_all(struct master *m, enum role role, unsigned but_generation, uint64_t grace_ms);
 unsigned master_front_count(const struct config *config);
 /* "listening on …" to the log and the service manager */

@@ -231,10 +231,11 @@ static pid_t fork_role(struct process *p, int channel)
     char           index[16], lane[16], role[16];
     char        program[] = "tacit", serve[] = "serve", o_role[] = "--role", o_index[] = "--index", o_lane[] = "--lane";
     char *const argv[] = {program, serve, o_role, role, o_index, index, o_lane, lane, NULL};
-    const int   sources[FD_COUNT] = {channel, m->config_fd, m->counters_fd, m->log_fd};
-    const int   trial[FD_COUNT] = {channel, m->next_config_fd, m->counters_fd, m->log_fd};
-    sigset_t    all, old;
-    pid_t       pid;
+    const struct config_fds *config = p->unwired ? &m->next_config_fds : &m->config_fds;
+    const int sources[FD_COUNT] = {channel, p->role == ROLE_CARRIER ? config->secret : config->open, m->counters_fd,
+                                   m->log_fd};
+    sigset_t  all, old;
+    pid_t     pid;
 
     snprintf(role, sizeof role, "%s", role_name(p->role));
     snprintf(index, sizeof index, "%u", p->index);
@@ -244,7 +245,7 @@ static pid_t fork_role(struct process *p, int channel)
     sigprocmask(SIG_SETMASK, &all, &old);
     pid = fork();
     if (pid == 0)
-        become_role(argv, p->unwired ? trial : sources);
+        become_role(argv, sources);
     sigprocmask(SIG_SETMASK, &old, NULL);
     return pid;
 }

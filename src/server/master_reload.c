@@ -24,9 +24,7 @@ static void drop_next(struct master *m)
 {
     config_free(m->next_config);
     m->next_config = NULL;
-    if (m->next_config_fd >= 0)
-        close(m->next_config_fd);
-    m->next_config_fd = -1;
+    master_close_config_fds(&m->next_config_fds);
 }
 
 void reload_abort(struct master *m, const char *why)
@@ -74,7 +72,7 @@ static bool prepare(struct master *m, struct err *err)
     if (!m->next_config)
         return false;
     return can_follow(m->config, m->next_config, err) && data_prepare_domains(m, m->next_config, err) &&
-           master_make_config_fd(m->next_config, &m->next_config_fd, err) &&
+           master_make_config_fds(m->next_config, &m->next_config_fds, err) &&
            listeners_plan(m, m->next_config, master_front_count(m->next_config), err);
 }
 
@@ -183,11 +181,11 @@ static void commit(struct master *m)
 {
     io_timer_stop(m->reload_timer);
     config_free(m->config);
-    close(m->config_fd);
+    master_close_config_fds(&m->config_fds);
     m->config = m->next_config;
-    m->config_fd = m->next_config_fd;
+    m->config_fds = m->next_config_fds;
     m->next_config = NULL;
-    m->next_config_fd = -1;
+    m->next_config_fds = NO_CONFIG_FDS;
     m->front_count = master_front_count(m->config);
     m->generation++;
     atomic_store(&m->counters->generation, m->generation);

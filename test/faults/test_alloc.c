@@ -303,7 +303,7 @@ static bool tell_config(void)
     if (!ok && err.class == ERR_NONE)
         say(STR("?")); /* a failure without a reason */
     buf_init(&packed, 1 << 20);
-    ok = ok && config_pack(c, &packed);
+    ok = ok && config_pack(c, false, &packed);
     if (ok)
         say(buf_str(&packed));
     buf_done(&packed);

@@ -351,7 +351,7 @@ static void test_pack(void **state)
 
     (void)state;
     buf_init(&packed, CONFIG_TEXT_MAX);
-    assert_true(config_pack(c, &packed));
+    assert_true(config_pack(c, true, &packed));
     again = config_unpack(buf_str(&packed), &err);
     assert_non_null(again);
     assert_string_equal(again->hostname, c->hostname); /* found once, not found again */
@@ -360,6 +360,42 @@ static void test_pack(void **state)
     config_free(again);
     for (size_t cut = 0; cut < packed.len; cut++)
         assert_null(config_unpack(str_of(packed.data, cut), &err));
+    buf_done(&packed);
+    config_free(c);
+}
+
+/* Of the passwords only the carrier gets any; all else is the same, on the same lines. */
+static void test_hide(void **state)
+{
+    const char *text =
+        HOST "# password = secret0\n"
+             "route \"a.example\" { via = \"smtp:h.example\" user = password password = \"secret1\" }\n"
+             "route b.example { via = 'smtp:h.example' user = u # secret2\n"
+             "password\n=\n'secret\\'3' port = 26 }\n"
+             "route c.example { via = 'smtp:h.example' password=secret4/5 user = \"password = secret\" }\n"
+             "route d.example { via = 'hold:' }\n";
+    struct err     err;
+    struct config *c = good(text), *again;
+    struct buf     packed;
+
+    (void)state;
+    assert_string_equal(c->routes[1].password, "secret'3");
+    assert_string_equal(c->routes[2].password, "secret4/5");
+    buf_init(&packed, CONFIG_TEXT_MAX);
+    assert_true(config_pack(c, false, &packed));
+    for (char n = '0'; n < '5'; n++)
+        assert_int_equal(str_find(buf_str(&packed), str_of((char[]){'s', 'e', 'c', 'r', 'e', 't', n}, 7)),
+                         STR_NOT_FOUND);
+    again = config_unpack(buf_str(&packed), &err);
+    assert_non_null(again);
+    for (size_t i = 0; i < 4; i++) {
+        const struct config_route *had = &c->routes[i], *has = &again->routes[i];
+
+        assert_true(strcmp(had->title, has->title) == 0 && strcmp(had->via, has->via) == 0 &&
+                    strcmp(had->user, has->user) == 0 && had->port == has->port && had->line == has->line);
+        assert_string_equal(has->password, i < 3 ? "x" : "");
+    }
+    config_free(again);
     buf_done(&packed);
     config_free(c);
 }
@@ -535,8 +571,8 @@ int main(void)
         cmocka_unit_test(test_whole),    cmocka_unit_test(test_defaults),    cmocka_unit_test(test_values),
         cmocka_unit_test(test_mistakes), cmocka_unit_test(test_routes),      cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_warnings), cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_pack),
-        cmocka_unit_test(test_load),     cmocka_unit_test(test_units),       cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_choices),  cmocka_unit_test(test_example),
+        cmocka_unit_test(test_hide),     cmocka_unit_test(test_load),        cmocka_unit_test(test_units),
+        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_choices),     cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
