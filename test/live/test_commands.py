@@ -12,7 +12,7 @@ import pytest
 
 from conftest import TACIT, free_port, parsed, wait_until
 
-COMMANDS = ["init", "serve", "check", "user", "queue", "trace", "sendmail", "status"]
+COMMANDS = ["init", "serve", "check", "user", "queue", "trace", "contacts", "sendmail", "status"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
