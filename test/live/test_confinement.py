@@ -56,12 +56,13 @@ DEEDS = {
     "connect_elsewhere": (RESOLVER, DENIED, (CARRIER, REFUSED, KILLED)),
     "connect_with_data": (RESOLVER, "EOPNOTSUPP", (CARRIER, REFUSED, KILLED)),
     "connect_with_data_by_sendto": (CARRIER, REFUSED, KILLED),
+    "memory_file": (BACK, OK, KILLED),
     "bind": (RESOLVER, ALLOWED, KILLED),
     "accept": (FRONT_0 | FRONT_1 | BACK, ALLOWED, KILLED),
     "bind_tcp": (RESOLVER, DENIED, KILLED),
     **dict.fromkeys("""chmod chown link symlink make_device change_root change_dir open_by_handle
         execute execute_at fork new_namespace unshare read_memory signal_master map_to_execute map_then_execute
-        memory_file become_root filter core_limit masters_limit
+        become_root filter core_limit masters_limit
         socket_netlink socket_packet listen socket_filter
         terminal owner_signal mount keys bpf perf fault_handler watch_files shared_memory""".split(), KILLED),
     # A sanitized program traces itself at its end.
