@@ -65,6 +65,7 @@ struct back_carriage *back_carriage_new(struct back *b, struct back_carrier *car
                                         size_t count)
 {
     struct back_carriage *c = calloc(1, sizeof *c), *first = back_carriage_first(b, id);
+    struct queue_message *m = queue_find(&b->queue, id);
 
     if (!c || !map_put_u64(&b->carry.messages, id, c)) {
         free(c);
@@ -82,13 +83,18 @@ struct back_carriage *back_carriage_new(struct back *b, struct back_carrier *car
     buf_init(&c->record, BACK_RECORD_MAX);
     list_init(&c->answered);
     list_push(&carrier->carriages, &c->link);
+    if (m)
+        m->out = true;
     return c;
 }
 
 void back_carriage_free(struct back *b, struct back_carriage *c)
 {
     struct back_carriage *first = back_carriage_first(b, c->id);
+    struct queue_message *m = queue_find(&b->queue, c->id);
 
+    if (m && first == c && !c->next)
+        m->out = false;
     if (first != c) {
         while (first->next != c)
             first = first->next;

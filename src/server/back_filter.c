@@ -183,7 +183,7 @@ const char *back_state_name(const struct queue_message *m)
 {
     if (m->flags & PROGRESS_HELD)
         return "held";
-    if (m->busy)
+    if (m->busy || m->out)
         return "active";
     if (m->pending)
         return m->attempts ? "deferred" : "queued";
