@@ -18,6 +18,7 @@ enum {
     UNSENT_MAX = 4 << 20,  /* octets in the channel; io_ipc_send has a limit */
     REST_MS = 2000,        /* of a carrier that takes nothing */
     LONG_MS = 3600 * 1000, /* a message of which all is under way is looked at all the same */
+    GATHER_MS = 10 * 1000, /* an outcome waits for those of the message's other carriages */
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 8 << 20,
 };
@@ -113,10 +114,38 @@ void back_carriage_free(struct back *b, struct back_carriage *c)
     free(c);
 }
 
+static void gathered(struct back *b, struct back_carriage *c)
+{
+    list_remove(&c->answered);
+    list_push(&b->carry.answered, &c->answered);
+}
+
+/* What several servers say of one message within a few seconds is written down at once, and is one report. */
 static void answer(struct back *b, struct back_carriage *c, enum back_carriage_state how)
 {
+    bool others_out = false;
+
     carriage_change(c, how);
-    list_push(&b->carry.answered, &c->answered);
+    for (struct back_carriage *o = back_carriage_first(b, c->id); o; o = o->next)
+        others_out |= o->state == BACK_CARRIAGE_OUT;
+    c->answered_ms = io_loop_now_ms(b->loop);
+    list_push(&b->carry.gathering, &c->answered);
+    for (struct back_carriage *o = back_carriage_first(b, c->id); o && !others_out; o = o->next)
+        if (o->state != BACK_CARRIAGE_TAKEN && !list_is_empty(&o->answered))
+            gathered(b, o);
+}
+
+static void gathering_end(struct back *b)
+{
+    uint64_t now = io_loop_now_ms(b->loop);
+
+    while (!list_is_empty(&b->carry.gathering)) {
+        struct back_carriage *c = LIST_ITEM(list_first(&b->carry.gathering), struct back_carriage, answered);
+
+        if (!b->draining && now - c->answered_ms < GATHER_MS)
+            break;
+        gathered(b, c);
+    }
 }
 
 /* Takes what is parked up as fast as attempts can begin. While few messages are out it does not wait for its turn
@@ -388,6 +417,7 @@ void back_carry_settle(struct back *b, struct queue_message *m)
 
 void back_carry_kick(struct back *b)
 {
+    gathering_end(b);
     while (!b->store_waits && b->carry.attempts < AT_ONCE && !list_is_empty(&b->carry.answered)) {
         struct back_carriage *c = LIST_ITEM(list_first(&b->carry.answered), struct back_carriage, answered);
         struct queue_message *m = queue_find(&b->queue, c->id);
@@ -406,12 +436,16 @@ void back_carry_kick(struct back *b)
     }
 }
 
-bool back_carry_is_idle(const struct back *b) { return !b->carry.attempts && list_is_empty(&b->carry.answered); }
+bool back_carry_is_idle(const struct back *b)
+{
+    return !b->carry.attempts && list_is_empty(&b->carry.answered) && list_is_empty(&b->carry.gathering);
+}
 
 void back_carry_init(struct back *b)
 {
     list_init(&b->carry.carriers);
     list_init(&b->carry.answered);
+    list_init(&b->carry.gathering);
     map_init(&b->carry.messages, b->seed);
     arena_init(&b->carry.arena, ARENA_CHUNK, ARENA_MAX);
 }

@@ -50,6 +50,7 @@ struct back_carriage {
     uint32_t                 number;
     uint32_t                 round; /* attempts at the message before this one */
     uint64_t                 given_ms, expires_ms;
+    uint64_t                 answered_ms; /* on the loop's clock */
     uint32_t                *indices;
     size_t                   count;
     struct buf               outcome; /* CARRIED as it came */
@@ -63,10 +64,11 @@ struct back_park {
 };
 
 struct back_carry {
-    struct list      carriers; /* the newest last: it gets what is new */
-    struct map       messages; /* id -> struct back_carriage */
-    struct list      answered;
-    unsigned         attempts; /* that began with an outcome */
+    struct list      carriers;  /* the newest last: it gets what is new */
+    struct map       messages;  /* id -> struct back_carriage */
+    struct list      answered;  /* to be written down */
+    struct list      gathering; /* known too, in the order of their coming; others of their messages are OUT */
+    unsigned         attempts;  /* that began with an outcome */
     struct back_park own;
     size_t           kept;  /* octets in `record` of carriages */
     struct arena     arena; /* for decoding */
