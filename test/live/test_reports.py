@@ -1,5 +1,6 @@
 """Reports of each kind, as programs of others read them: Mailman's bounce parser (flufl.bounce), which takes dead
-addresses off lists, and Sisimai, which says why mail came back.
+addresses off lists, and Sisimai, which says why mail came back. Then reports of mail that really went to other servers:
+what they tell, and what they do not.
 """
 import json
 import os
@@ -8,6 +9,8 @@ import sys
 
 import pytest
 
+from conftest import PATIENCE, wait_until
+from sending import World
 from tools import unpacked
 
 SAMPLES = os.environ["TACIT_REPORTS"]
@@ -85,3 +88,113 @@ def test_sisimai(reports):
                                      "See https://postmaster.example.net/why?id=4711"), one["diagnosticcode"]
     assert (one["rhost"], one["addresser"], one["messageid"]) == ("mx.example.net", "alice@elsewhere.example",
                                                                  "1@elsewhere.example")
+
+
+# ---- mail that went out ----
+
+REFUSE = {"ghost": "550 5.1.1 {host} knows no such user\n550 look for a slip", "full": "452 4.2.2 over quota",
+          "moved": "551 5.1.6 gone to <moved@new-home.example>", "later": "451 4.7.1 Greylisted, come back later"}
+
+
+def said_to(path):
+    return REFUSE.get(path.partition("@")[0], "250 2.1.5 Ok")
+
+
+@pytest.fixture(scope="module")
+def world(request):
+    w = World(zone="nomail.example. MX 0 .\n")
+    try:
+        w.host("plain.example", name="mx.plain.example", rcpt=said_to)
+        w.able = w.host("able.example", name="mx.able.example", extensions=["DSN"], rcpt=said_to)
+        w.start()
+        user = w.tacit.user
+        user("add", "owner@example.test")
+        user("add", "sales@example.test", "--alias-of", "ghost@plain.example")
+        user("add", "news@example.test", "--alias-of", "dora@plain.example")
+        user("add", "staff@example.test", "--list", "--member", "ghost@plain.example", "--member", "owner@example.test",
+             "--owner", "owner@example.test")
+        yield w
+    finally:
+        w.stop(request.session.testsfailed > 0)
+
+
+def test_several_failures_are_one_report(world):
+    world.send("several", "ghost@plain.example", "moved@plain.example", "dora@plain.example", "info@missing.example")
+    report = world.report("several")
+    assert sorted(report.recipients) == ["ghost@plain.example", "info@missing.example", "moved@plain.example"]
+    assert report.diagnostic("ghost@plain.example") == \
+        "smtp; 550-5.1.1 mx.plain.example knows no such user 550 look for a slip"
+    assert report.recipients["ghost@plain.example"]["Remote-MTA"] == "dns; mx.plain.example"
+    words = report.words
+    assert "There is no mailbox of this name." in words and "does not exist\n    or cannot take mail" in words
+    assert "The server mx.plain.example (127.0.1." in words and "      | 550 look for a slip\n" in words
+    assert "The new address, as that server gives it: moved@new-home.example" in words
+    assert "Tried once, on" in words and "dora" not in report.message.as_string()
+    assert report.message["Auto-Submitted"] == "auto-replied"
+
+
+def test_time_runs_out(world):
+    world.send("expired", "full@plain.example", "later@plain.example")
+    report = world.report("expired", 30)
+    assert (report.status("full@plain.example"), report.status("later@plain.example")) == ("5.2.2", "5.7.1")
+    assert report.diagnostic("later@plain.example") == "smtp; 451 4.7.1 Greylisted, come back later"
+    assert "in vain, and has given up" in report.words.replace("\n    ", " ")
+    assert "The mailbox is full." in report.words.replace("\n    ", " ")
+    assert "The server lets everybody wait" in report.words.replace("\n    ", " ")
+
+
+def test_an_alias_hides_where_it_leads(world):
+    world.send("alias", "sales@example.test")
+    report = world.report("alias")
+    assert list(report.recipients) == ["sales@example.test"]
+    assert report.status("sales@example.test") == "5.1.1"
+    whole = report.message.as_string()
+    assert "leads on to others" in report.words and "plain.example" not in whole and "ghost" not in whole
+    assert "127.0.1." not in whole and "slip" not in whole
+
+
+def test_a_list_tells_its_owner(world):
+    world.send("list", "staff@example.test")
+    [report] = wait_until(lambda: [m for m in map(parsed_report, world.tacit.mail("owner")) if m], 20 * PATIENCE)
+    assert "A message to your mailing list staff@example.test did not arrive" in report
+    assert "ghost@plain.example" in report and "take the address off your list" in report
+    assert not world.reports("list")
+
+
+def parsed_report(delivered):
+    text = delivered.decode() if isinstance(delivered, bytes) else delivered
+    return text if "report-type=delivery-status" in text else None
+
+
+def test_success_is_told_by_who_can_tell_it(world):
+    world.send("success", "dora@plain.example", "dora@able.example", rcpt=" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;d@x.example",
+               mail=" ENVID=QQ-42")
+    report = world.report("success")
+    assert list(report.recipients) == ["dora@plain.example"]
+    row = report.recipients["dora@plain.example"]
+    assert (row["Action"], row["Original-Recipient"]) == ("relayed", "rfc822; d@x.example")
+    assert "gives no receipts" in report.words.replace("\n    ", " ")
+    world.gone("success")
+    assert len(world.reports("success")) == 1
+    [rcpt] = [line for line in world.able.lines() if line.startswith("RCPT TO:<dora@")]
+    [mail] = [line for line in world.able.lines() if "alice+success@" in line]
+    assert "NOTIFY=SUCCESS,FAILURE" in rcpt and "ORCPT=rfc822;d@x.example" in rcpt and "ENVID=QQ-42" in mail
+
+
+def test_never_means_never(world):
+    world.send("never", "ghost@plain.example", rcpt=" NOTIFY=NEVER")
+    world.gone("never")
+    assert not world.reports("never")
+
+
+def test_trace_and_show_tell_what_was_said(world):
+    world.send("told", "later@plain.example")
+    row = wait_until(lambda: (r := world.row("told")) and r["state"] == "deferred" and r, 10 * PATIENCE)
+    show = world.tacit.run("queue", "show", row["id"]).stdout
+    trace = world.tacit.run("trace", row["id"]).stdout
+    for told in (show, trace):
+        assert "mx.plain.example [127.0.1." in told and "451 4.7.1 Greylisted, come back later" in told
+        assert "that means: The server puts off every first message" in told
+    assert "what next" in show and ("it is tried again at" in show or "attempted now" in show)
+    assert f"{row['id']}  still in the queue, " in trace
+    world.tacit.run("queue", "remove", row["id"])
