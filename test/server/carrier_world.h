@@ -238,6 +238,13 @@ static inline void server_hang_up(struct server *s)
         peer_free(LIST_ITEM(list_first(&s->peers), struct peer, link));
 }
 
+/* To all who are connected. */
+static inline void server_say(struct server *s, const char *text)
+{
+    LIST_EACH (link, &s->peers)
+        io_stream_write(LIST_ITEM(link, struct peer, link)->stream, str_from(text));
+}
+
 static inline void server_done(struct server *s)
 {
     io_acceptor_free(s->acceptor);
