@@ -117,8 +117,8 @@ void session_host_over(struct session *s, const struct smtp_client_end *ended)
 
     session_failure_of(s, &ended->why);
     if (action == SMTP_DO_MISCONFIGURED) {
-        log_notice(LOG_LEVEL_WARNING, "%s: %.*s; the mail waits", s->host_text, (int)s->failure.words_len,
-                   s->failure.words);
+        log_notice(LOG_LEVEL_ERROR, "route \"%.*s\": %s: %.*s; its mail waits", STR_ARG(y->carriage.route), s->host_text,
+                   (int)s->failure.words_len, s->failure.words);
         carry_note_all(y, SMTP_CLIENT_DEFERRED, &s->failure);
         session_end_badly(s, "misconfigured");
         return;
