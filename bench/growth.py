@@ -46,29 +46,63 @@ def session(port):
     return s
 
 
+def fill(peer, count, *options):
+    """Stops the server, fills its spool, and starts it again; until the whole queue is known, and how long that took."""
+    peer.halt()  # its first start made the lanes, with their owners
+    spool = peer.dir / "data" / "spool"
+    if count:
+        subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--deferred", *options, spool],
+                       check=True, capture_output=True)
+        for path in spool.glob("lane-*/**/*"):
+            os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
+        os.sync()
+    peer.run()
+    wait_until(lambda: peer.status()["totals"]["queue_messages"] >= count, 600, 0.02)
+    return time.monotonic() - peer.began
+
+
 def queue(directory, mode, running):
     """A queue that is found at the start: until the server greets clients, until the whole queue is known, and what
     back needs then."""
     rows, base = [], None
     for count in {"smoke": [0, 1000], "quick": [0, 10000, 100000], "full": [0, 10000, 100000, 1000000]}[mode]:
-        with running(peers.Tacit, directory, "accept") as peer:  # makes the lanes, with their owners
-            peer.halt()
-            spool = peer.dir / "data" / "spool"
-            if count:
-                subprocess.run([measure.FILL, "--messages", str(count), "--size", "1024", "--deferred", spool],
-                               check=True, capture_output=True)
-                for path in spool.glob("lane-*/**/*"):
-                    os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
-                os.sync()
-            peer.run()
-            wait_until(lambda: peer.status()["totals"]["queue_messages"] >= count, 600, 0.02)
-            known = time.monotonic() - peer.began
+        with running(peers.Tacit, directory, "accept") as peer:
+            known = fill(peer, count)
             [back] = peer.role_pids("back")
             pss = measure.pss_of(back)
             base = pss if base is None else base
             rows.append({"messages": count, "greeted_s": peer.greeted_s, "known_s": known, "back_octets": pss,
                          "octets_each": (pss - base) / count if count else None})
     return rows
+
+
+def operations(directory, mode, running):
+    """Commands of an operator about one domain of a queue that has twenty messages for each: from the start of the
+    command to its end. And about all of it, left to the server."""
+    rows = []
+    for count in {"smoke": [1000], "quick": [100000], "full": [100000, 1000000]}[mode]:
+        with running(peers.Tacit, directory, "accept") as peer:
+            fill(peer, count, "--recipient-domains", str(count // 20), "--users", str(count))
+            each = {}
+            for words in OPERATIONS:
+                each[words[0]], said = timed(peer, *words, "--domain", f"elsewhere{count // 50}.example")
+                assert "20 messages" in said, (words, said)
+            search, _ = timed(peer, "list", "--text", "nowhere to be found")
+            began = time.monotonic()
+            told, _ = timed(peer, "hold", "--all", "--background")
+            wait_until(lambda: "changes" not in peer.status(), 1200, 0.1)
+            rows.append({"messages": count, "each": each, "search": search, "told": told,
+                         "done": time.monotonic() - began})
+    return rows
+
+
+OPERATIONS = [["list"], ["hold"], ["release"], ["retry"], ["reroute", "--via", "smtp:relay.example"], ["remove"]]
+
+
+def timed(peer, *words):
+    began = time.monotonic()
+    said = peer.command("queue", *words)
+    return time.monotonic() - began, said
 
 
 def recipients(directory, mode, running):
@@ -117,4 +151,4 @@ def cost(peer, mode, numbers=10):
     return {"cpu_us": (peer.group.cpu_us() - before) / n, "rate": sample["rate"]}
 
 
-WORKS = {"queue": queue, "recipients": recipients, "domains": domains, "entries": entries}
+WORKS = {"queue": queue, "operations": operations, "recipients": recipients, "domains": domains, "entries": entries}

@@ -163,6 +163,14 @@ def growth_queue(r):
               "–" if s["octets_each"] is None else f"{s['octets_each']:.0f}"] for s in r["growth"]["queue"]])
 
 
+def growth_operations(r):
+    rows = r["growth"]["operations"]
+    return ("Commands about one domain of a queue with twenty messages for each, and about all of it: seconds",
+            ["messages", *rows[0]["each"], "search of all texts", "hold all: said how many", "hold all: done"],
+            [[f"{s['messages']:,}", *(f"{v:.2f}" for v in s["each"].values()), f"{s['search']:.1f}", f"{s['told']:.2f}",
+              f"{s['done']:.0f}"] for s in rows])
+
+
 def growth_recipients(r):
     return ("Recipients of a message", ["recipients", "messages/s", "server µs each message", "each recipient"],
             [[f"{s['recipients']:,}", plot.figure(s["rate"]), plot.figure(s["cpu_us"]),
@@ -182,8 +190,9 @@ def growth_entries(r):
              for s in r["growth"]["entries"]])
 
 
-TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, relay, destinations, pipelined, latency, idle,
-                                  growth_queue, growth_recipients, growth_domains, growth_entries)}
+TABLES = {f.__name__: f for f in (machine, lane, configured, syncs, accept, maildir, relay, destinations, pipelined,
+                                  latency, idle, growth_queue, growth_operations, growth_recipients, growth_domains,
+                                  growth_entries)}
 
 
 def terminal(r):
