@@ -13,11 +13,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unbound.h>
 
 enum { RECORDS_MAX = 512, TIMEOUT_MS = 30 * 1000, CLASS_IN = 1 };
 static const uint64_t CACHE = 32 << 20;
-static const char     ANCHORS[] = "/usr/share/dns/root.key";
+static const char     ANCHORS[] = "/usr/share/dns/root.key", RESOLV_CONF[] = "/etc/resolv.conf";
+
+struct file {
+    const char *path; /* NULL: not read */
+    struct stat stat; /* before it was read; zeros: it was not there */
+};
 
 struct io_dns {
     struct io_loop  *loop;
@@ -25,6 +31,7 @@ struct io_dns {
     struct io_watch *watch;
     struct list      questions;
     uint64_t         timeout_ms;
+    struct file      resolv_conf, anchors;
 };
 
 struct io_dns_question {
@@ -194,6 +201,26 @@ static bool set_sizes(struct io_dns *d, uint64_t cache, struct err *err)
     return set(d, "msg-cache-size:", third, err) && set(d, "rrset-cache-size:", twice, err);
 }
 
+static struct stat state_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? st : (struct stat){0};
+}
+
+static void note(struct file *f, const char *path) { *f = (struct file){path, state_of(path)}; }
+
+static bool has_changed(const struct file *f)
+{
+    const struct stat now = f->path ? state_of(f->path) : f->stat;
+
+    return now.st_nlink > 0 &&
+           (now.st_dev != f->stat.st_dev || now.st_ino != f->stat.st_ino || now.st_size != f->stat.st_size ||
+            now.st_mtim.tv_sec != f->stat.st_mtim.tv_sec || now.st_mtim.tv_nsec != f->stat.st_mtim.tv_nsec);
+}
+
+bool io_dns_is_stale(const struct io_dns *d) { return has_changed(&d->resolv_conf) || has_changed(&d->anchors); }
+
 static bool use_server(struct io_dns *d, const char *server, struct err *err)
 {
     struct io_address addresses[2];
@@ -211,19 +238,23 @@ static bool use_server(struct io_dns *d, const char *server, struct err *err)
 
 static bool use_system(struct io_dns *d, struct err *err)
 {
-    int status = ub_ctx_resolvconf(d->context, NULL);
+    int status;
 
+    note(&d->resolv_conf, RESOLV_CONF);
+    status = ub_ctx_resolvconf(d->context, RESOLV_CONF);
     if (status == UB_READFILE) /* as the C library does */
         status = ub_ctx_set_fwd(d->context, "127.0.0.1");
-    return status == 0 || err_set(err, ERR_CONFIG, "/etc/resolv.conf: %s; or name a resolver: dns { server = \"…\" }",
+    return status == 0 || err_set(err, ERR_CONFIG, "%s: %s; or name a resolver: dns { server = \"…\" }", RESOLV_CONF,
                                   ub_strerror(status));
 }
 
 static bool use_anchors(struct io_dns *d, const char *path, struct err *err)
 {
-    FILE *f = fopen(path, "re");
+    FILE *f;
     int   status;
 
+    note(&d->anchors, path);
+    f = fopen(path, "re");
     if (!f)
         return err_set(err, ERR_CONFIG,
                        "%s: the root's trust anchor cannot be read; install dns-root-data, or set dns { validate = "

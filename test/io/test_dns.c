@@ -9,6 +9,7 @@
 
 #include "dns_server.h"
 #include "io/dns.h"
+#include "io/file.h"
 #include "turns.h"
 
 #include <stdio.h>
@@ -206,6 +207,45 @@ static void what_is_set_wrongly(void **state)
     io_loop_free(loop);
 }
 
+static void copy(const char *from, const char *to)
+{
+    struct buf text;
+    struct err err;
+
+    buf_init(&text, 1 << 16);
+    assert_true(io_file_read_all(from, &text, &err));
+    assert_true(io_file_write_atomic(to, 0600, buf_str(&text), &err));
+    buf_done(&text);
+}
+
+static void files_that_are_replaced_are_noticed(void **state)
+{
+    static const char anchors[] = "/usr/share/dns/root.key";
+    char              path[] = "/tmp/tacit-anchors-XXXXXX";
+    struct io_loop   *loop;
+    struct io_dns    *dns;
+    struct err        err;
+    int               fd;
+
+    (void)state;
+    if (access(anchors, R_OK) != 0)
+        skip();
+    fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    copy(anchors, path);
+    loop = io_loop_new(&err);
+    dns = io_dns_new(loop, &(struct io_dns_options){.server = "127.0.0.1:53", .validate = true, .anchors = path}, &err);
+    assert_non_null(dns);
+    assert_false(io_dns_is_stale(dns));
+    copy(anchors, path); /* the same octets; who knows what else */
+    assert_true(io_dns_is_stale(dns));
+    assert_int_equal(unlink(path), 0);
+    assert_false(io_dns_is_stale(dns));
+    io_dns_free(dns);
+    io_loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +255,7 @@ int main(void)
         cmocka_unit_test(answers_are_kept),
         cmocka_unit_test(many_at_once_and_some_given_up),
         cmocka_unit_test(what_is_set_wrongly),
+        cmocka_unit_test(files_that_are_replaced_are_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
