@@ -91,6 +91,7 @@ bool back_contact_judge(const struct mail_address *address, const struct carried
 
     if (r->verdict == SMTP_CLIENT_ACCEPTED) {
         c.outcome = CONTACT_DELIVERED;
+        c.unconfirmed = r->unconfirmed;
         c.moved_to = r->moved_to;
         *ret_contact = c;
         return true;

@@ -6,7 +6,7 @@
  *   open      = id:u64 indices
  *   indices   = count:var first:var *( step:var )
  *   carried   = id:u64 number:u32 host:str address:str flags:u8 retry:var count:var
- *               *( verdict:u8 stage:u8 code:var status text:str words:str moved-to:address )
+ *               *( verdict:u8, and 128 if unconfirmed, stage:u8 code:var status text:str words:str moved-to:address )
  *   status    = class:u8 subject:var detail:var
  *   recorded  = id:u64 number:u32
  *   put-back  = id:u64 number:u32 site:u64
@@ -19,7 +19,7 @@
 #include "queue/record.h"
 
 enum { CARRY_UTF8 = 1, CARRY_EXTERNAL = 2, CARRY_FLAGS = 3 };
-enum { CARRIED_DSN = 1, CARRIED_REFUSED = 2, CARRIED_FLAGS = 3 };
+enum { CARRIED_DSN = 1, CARRIED_REFUSED = 2, CARRIED_FLAGS = 3, CARRIED_UNCONFIRMED = 128 /* with a verdict */ };
 enum { NOTIFY_ALL = 15, INDEX_MAX = 1 << 22, CODE_MAX = 599, STATUS_MAX = 999 };
 
 static void put_indices(struct buf *out, const struct carriage *c)
@@ -149,7 +149,7 @@ static void put_carried(struct buf *out, const struct carried *c)
     for (size_t i = 0; i < c->recipient_count; i++) {
         const struct carried_recipient *to = &c->recipients[i];
 
-        put_u8(out, (uint8_t)to->verdict);
+        put_u8(out, (uint8_t)((unsigned)to->verdict | (to->unconfirmed ? CARRIED_UNCONFIRMED : 0)));
         put_u8(out, (uint8_t)to->stage);
         put_var(out, to->code);
         put_u8(out, to->status.class);
@@ -191,7 +191,9 @@ static bool get_carried(struct reader *r, struct arena *arena, struct carried *c
     for (size_t i = 0; i < c->recipient_count; i++) {
         struct carried_recipient *to = &c->recipients[i];
 
-        to->verdict = (enum smtp_client_verdict)get_u8_max(r, SMTP_CLIENT_FAILED);
+        flags = get_u8_max(r, CARRIED_UNCONFIRMED | SMTP_CLIENT_FAILED);
+        to->verdict = (enum smtp_client_verdict)(flags & SMTP_CLIENT_FAILED);
+        to->unconfirmed = flags & CARRIED_UNCONFIRMED;
         to->stage = (enum smtp_stage)get_u8_max(r, SMTP_STAGE_QUIT);
         to->code = (uint16_t)get_var_max(r, CODE_MAX);
         to->status.class = get_u8_max(r, 5);
@@ -200,8 +202,8 @@ static bool get_carried(struct reader *r, struct arena *arena, struct carried *c
         to->text = get_text(r, CARRIAGE_TEXT_MAX);
         to->words = get_text(r, CARRIAGE_TEXT_MAX);
         get_address(r, &to->moved_to);
-        if (!reader_ok(r) || to->verdict == SMTP_CLIENT_NOT_TRIED || !is_clean(to->text, true) ||
-            !is_clean(to->words, false))
+        if (!reader_ok(r) || (flags & ~(CARRIED_UNCONFIRMED | SMTP_CLIENT_FAILED)) ||
+            to->verdict == SMTP_CLIENT_NOT_TRIED || !is_clean(to->text, true) || !is_clean(to->words, false))
             return false;
     }
     return true;

@@ -124,6 +124,7 @@ void carry_note(struct carry *y, size_t place, const struct smtp_client_result *
                                     .status = result->status,
                                     .text = result->text,
                                     .words = str_from(result->words),
+                                    .unconfirmed = result->unconfirmed,
                                     .moved_to = result->moved_to});
 }
 

@@ -86,10 +86,11 @@ struct smtp_client_result {
     enum smtp_stage          stage;
     uint16_t                 code; /* of the reply; 0: there was none */
     struct smtp_status       status;
-    struct str               text;     /* the reply's, enhanced code included, '\n' between lines, cut to
-                                          SMTP_CLIENT_TEXT_MAX octets; printable UTF-8 */
-    const char              *words;    /* of outcome.def, or what was odd; "": the reply says it */
-    struct mail_address      moved_to; /* out of a 251 or 551; null: none. Not to be believed blindly */
+    struct str               text;        /* the reply's, enhanced code included, '\n' between lines, cut to
+                                             SMTP_CLIENT_TEXT_MAX octets; printable UTF-8 */
+    const char              *words;       /* of outcome.def, or what was odd; "": the reply says it */
+    bool                     unconfirmed; /* RCPT was answered 252: taken, but the server does not know the address */
+    struct mail_address      moved_to;    /* out of a 251 or 551; null: none. Not to be believed blindly */
 };
 
 /* Why the session ended, for the choice of what comes next: SMTP_DO_GO_ON (we said QUIT), NEXT_HOST, NO_MAIL, REFUSED,

@@ -16,13 +16,14 @@
 
 void client_settle(struct smtp_client *c, uint32_t recipient, enum smtp_client_verdict verdict, struct client_answer *a)
 {
-    struct mail_address moved_to = c->results[recipient].moved_to;
+    struct smtp_client_result before = c->results[recipient];
 
     if (a->text.len && !a->kept.data)
         a->kept = arena_str(&c->arena, client_text_cut(a->text));
     c->results[recipient] = client_result(verdict, a);
     c->results[recipient].text = a->kept;
-    c->results[recipient].moved_to = moved_to;
+    c->results[recipient].moved_to = before.moved_to;
+    c->results[recipient].unconfirmed = before.unconfirmed;
     c->slots[recipient] = SLOT_SETTLED;
 }
 
@@ -356,6 +357,7 @@ static void rcpt_reply(struct smtp_client *c, struct client_answer *a)
         moved_note(c, recipient, a->text);
     if (a->row->action == SMTP_DO_GO_ON) {
         c->slots[recipient] = SLOT_ACCEPTED;
+        c->results[recipient].unconfirmed = a->code == 252;
         c->accepted++;
     } else if (a->row->action == SMTP_DO_REST || a->row->action == SMTP_DO_STRIP) {
         c->stripped |= a->row->action == SMTP_DO_STRIP;

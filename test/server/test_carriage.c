@@ -36,15 +36,20 @@ static struct recipient recipients[] = {
     {{STR("a b"), STR("[192.0.2.1]"), false}, STR_NONE, STR_NONE, NOTIFY_NEVER},
 };
 static struct carried_recipient said[] = {
-    {SMTP_CLIENT_ACCEPTED,
-     SMTP_STAGE_MESSAGE,
-     250,
-     {2, 0, 0},
-     STR("2.0.0 Ok\nqueued"),
-     STR_NONE,
-     {STR_NONE, STR_NONE, 0}},
-    {SMTP_CLIENT_FAILED, SMTP_STAGE_RCPT, 551, {5, 1, 6}, STR("moved"), STR("no"), {STR("new"), STR("c.test"), false}},
-    {SMTP_CLIENT_DEFERRED, SMTP_STAGE_CONNECT, 0, {4, 4, 1}, STR_NONE, STR("nobody"), {STR_NONE, STR_NONE, false}},
+    {.verdict = SMTP_CLIENT_ACCEPTED,
+     .stage = SMTP_STAGE_MESSAGE,
+     .code = 250,
+     .status = {2, 0, 0},
+     .text = STR("2.0.0 Ok\nqueued"),
+     .unconfirmed = true},
+    {.verdict = SMTP_CLIENT_FAILED,
+     .stage = SMTP_STAGE_RCPT,
+     .code = 551,
+     .status = {5, 1, 6},
+     .text = STR("moved"),
+     .words = STR("no"),
+     .moved_to = {STR("new"), STR("c.test"), false}},
+    {.verdict = SMTP_CLIENT_DEFERRED, .stage = SMTP_STAGE_CONNECT, .status = {4, 4, 1}, .words = STR("nobody")},
 };
 
 static struct carriage_message sample(enum carriage_kind kind)
@@ -116,7 +121,7 @@ static bool same_carried(const struct carried *a, const struct carried *b)
         same = x->verdict == y->verdict && x->stage == y->stage && x->code == y->code &&
                x->status.class == y->status.class && x->status.subject == y->status.subject &&
                x->status.detail == y->status.detail && str_eq(x->text, y->text) && str_eq(x->words, y->words) &&
-               same_address(&x->moved_to, &y->moved_to);
+               x->unconfirmed == y->unconfirmed && same_address(&x->moved_to, &y->moved_to);
     }
     return same && str_eq(a->host, b->host) && str_eq(a->address, b->address) && a->dsn == b->dsn &&
            a->refused == b->refused && a->retry_ms == b->retry_ms;

@@ -92,8 +92,10 @@ static void test_what_is_kept(void **state)
     assert_true(str_eq(c.text, STR("Try <ann@new.example>")));
     r = (struct carried_recipient){
         .verdict = SMTP_CLIENT_ACCEPTED, .stage = MESSAGE, .code = 250, .text = STR("Ok"), .moved_to = elsewhere};
-    assert_true(back_contact_judge(&ann, &by, &r, 5, &c)); /* 251 at RCPT */
+    assert_true(back_contact_judge(&ann, &by, &r, 5, &c) && !c.unconfirmed); /* 251 at RCPT */
     assert_true(c.outcome == CONTACT_DELIVERED && mail_address_eq(&c.moved_to, &elsewhere) && !c.text.len);
+    r.unconfirmed = true; /* 252 */
+    assert_true(back_contact_judge(&ann, &by, &r, 5, &c) && c.unconfirmed);
     r = (struct carried_recipient){.verdict = FAILED, .status = {5, 1, 10}, .words = STR("null MX")};
     assert_true(back_contact_judge(&ann, &by, &r, 5, &c));
     assert_true(str_eq(c.text, STR("null MX")));

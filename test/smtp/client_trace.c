@@ -84,6 +84,8 @@ static void results_take(struct client_trace *t)
             why_append(&r[i], &text);
             check(r[i].status.class == class && (r[i].code == 0 || r[i].code / 100 == class || class == 4));
         }
+        if (r[i].unconfirmed)
+            buf_append_z(&text, " unconfirmed");
         if (!mail_address_is_null(&r[i].moved_to))
             buf_append_z(&text, " moved to "), address_append(&r[i].moved_to, &text);
         line(t, "E: ", buf_str(&text));
