@@ -12,231 +12,6 @@
 
 enum { MEMORY = 8 << 20, HOSTS_TRIED = 3, LABEL = 14 };
 
-/* Exit status, beside CLI_OK, CLI_FAILED and CLI_USAGE. */
-enum { PROBE_NOT_NOW = 3, PROBE_NEVER = 4 };
-
-struct verdict {
-    const char *key; /* for programs */
-    int         exit;
-    struct str  words, advice;
-};
-
-struct probe {
-    struct cli         *cli;
-    struct arena        arena;
-    struct mail_address recipient; /* null: none was given */
-    struct mail_address sender;
-    struct str          domain;
-    uint16_t            port;
-    bool                is_host; /* asked as a host, not as a domain */
-    bool                asks_dns;
-    struct probe_dns    dns;
-    struct probe_talk   talk;
-    struct io_address   address; /* of a host that was given by it */
-    struct str          spoken;  /* whom we spoke to */
-    bool                has_spoken;
-    struct probe_wish   wish;
-    const char         *server;
-    bool                validate;
-};
-
-/* ---- what an answer means ---- */
-
-static struct str address_in(struct str text)
-{
-    size_t begin = str_find_byte(text, '<');
-    size_t end = begin == STR_NOT_FOUND ? STR_NOT_FOUND : str_find_byte(str_skip(text, begin), '>');
-
-    return end == STR_NOT_FOUND || end < 2 ? STR_NONE : str_part(text, begin + 1, end - 1);
-}
-
-static struct str named(struct probe *p, const char *words, struct str text)
-{
-    struct str address = address_in(text);
-
-    return address.len ? arena_printf(&p->arena, "%s: %.*s", words, STR_ARG(address)) : str_from(words);
-}
-
-static struct str meaning_of_vrfy(struct probe *p, const struct probe_step *s)
-{
-    switch (s->code) {
-    case 250:
-        return STR("the server says that the mailbox exists");
-    case 251:
-        return named(p, "the mailbox is elsewhere, and mail for it is passed on", s->text);
-    case 252:
-        return STR("not told: the server does not confirm mailboxes, but takes mail and tries to deliver it");
-    case 500:
-    case 502:
-    case 504:
-        return STR("not offered here: send a message instead");
-    case 551:
-        return named(p, "the mailbox has moved, and mail for it is not passed on", s->text);
-    case 553:
-        return STR("the name is not clear, or not allowed");
-    default:
-        return STR_NONE;
-    }
-}
-
-static struct str meaning_of_rcpt(struct probe *p, const struct probe_step *s)
-{
-    switch (s->code) {
-    case 250:
-        return STR("taken; that is no proof that the mailbox exists");
-    case 251:
-        return named(p, "taken, and will be passed on", s->text);
-    case 252:
-        return STR("not told whether it exists; the message is taken and delivery is tried");
-    case 551:
-        return named(p, "moved; it must be sent to the new address", s->text);
-    case 556:
-        return STR("the domain takes no mail at all");
-    default:
-        return s->code / 100 == 2 ? STR("taken") : STR_NONE;
-    }
-}
-
-static struct str meaning(struct probe *p, const struct probe_step *s)
-{
-    struct codes_reading r;
-    struct str           known = STR_NONE;
-
-    if (!s->code)
-        return STR_NONE;
-    switch (s->act) {
-    case PROBE_VRFY:
-        known = meaning_of_vrfy(p, s);
-        break;
-    case PROBE_RCPT:
-        known = meaning_of_rcpt(p, s);
-        break;
-    case PROBE_GREETING:
-        known = s->code == 220   ? STR("ready")
-                : s->code == 421 ? STR("not now: busy, or shutting down")
-                : s->code == 521 ? STR("this machine never takes mail")
-                                 : STR_NONE;
-        break;
-    case PROBE_EHLO:
-    case PROBE_HELO:
-    case PROBE_MAIL:
-    case PROBE_RSET:
-    case PROBE_QUIT:
-        known = s->code / 100 == 2 ? STR("understood") : STR_NONE;
-        break;
-    case PROBE_CONNECT:
-        break;
-    }
-    return known.data ? known : codes_read(s->text, &r) ? r.words.meaning : STR_NONE;
-}
-
-/* ---- the verdict ---- */
-
-static const struct probe_step *step_of(const struct probe *p, enum probe_act act)
-{
-    for (size_t i = 0; i < p->talk.count; i++)
-        if (p->talk.steps[i].act == act)
-            return &p->talk.steps[i];
-    return NULL;
-}
-
-static struct verdict verdict_of_dns(struct probe *p)
-{
-    if (str_eq(p->dns.status, STR("5.1.10")))
-        return (struct verdict){
-            "null-mx", PROBE_NEVER,
-            STR("The domain takes no mail at all: it says so in the DNS (null MX). A server that is asked "
-                "to send there answers 556 5.1.10."),
-            STR("Check the domain for a slip, or reach the person in another way.")};
-    if (str_eq(p->dns.status, STR("5.1.2")))
-        return (struct verdict){"no-domain", PROBE_NEVER, STR("There is no such domain (5.1.2)."),
-                                STR("Check the part of the address behind the at sign.")};
-    if (p->dns.outcome == ROUTE_FAILS)
-        return (struct verdict){
-            "no-hosts", PROBE_NEVER,
-            arena_printf(&p->arena, "Mail cannot be sent there: %.*s (%.*s).", STR_ARG(p->dns.reason),
-                         STR_ARG(p->dns.status)),
-            STR("Check the domain for a slip; if it is right, its administrator has to mend the DNS.")};
-    return (struct verdict){
-        "dns-unknown", PROBE_NOT_NOW,
-        arena_printf(&p->arena, "It cannot be said now: %.*s (%.*s).", STR_ARG(p->dns.reason), STR_ARG(p->dns.status)),
-        STR("Try again later; a sending server does so by itself.")};
-}
-
-/* Of a step that was answered with 4yz or 5yz. */
-static struct verdict verdict_of_refusal(struct probe *p, const struct probe_step *s, const char *what)
-{
-    struct codes_reading r;
-    bool                 read = codes_read(s->text, &r);
-    bool                 later = s->code / 100 == 4;
-
-    return (struct verdict){later ? "later" : "refused", later ? PROBE_NOT_NOW : PROBE_NEVER,
-                            arena_printf(&p->arena, "%s %s: %.*s", what, later ? "is put off for now" : "is refused",
-                                         STR_ARG(read ? r.words.meaning : STR("no reason is known."))),
-                            later  ? STR("Wait: a sending server tries again by itself.")
-                            : read ? r.words.fix_sender
-                                   : STR("Ask the administrator of the receiving server.")};
-}
-
-static struct verdict verdict_of_rcpt(struct probe *p, const struct probe_step *rcpt)
-{
-    if (rcpt->code == 551)
-        return (struct verdict){"moved", PROBE_NEVER,
-                                arena_printf(&p->arena,
-                                             "The recipient has moved%s%.*s, and this server does not pass mail on.",
-                                             address_in(rcpt->text).len ? " to " : "", STR_ARG(address_in(rcpt->text))),
-                                STR("Send to the new address, if you trust the server, and update your contacts.")};
-    if (rcpt->code == 556)
-        return (struct verdict){"null-mx", PROBE_NEVER, STR("The domain takes no mail at all (556)."),
-                                STR("Check the domain for a slip, or reach the person in another way.")};
-    if (rcpt->code / 100 != 2)
-        return verdict_of_refusal(p, rcpt, "The recipient");
-    if (rcpt->code == 251)
-        return (struct verdict){"forwarded", CLI_OK,
-                                arena_printf(&p->arena, "Mail is taken and passed on%s%.*s.",
-                                             address_in(rcpt->text).len ? " to " : "", STR_ARG(address_in(rcpt->text))),
-                                STR("Send. Consider updating the address.")};
-    if (rcpt->code == 252)
-        return (struct verdict){
-            "not-told", CLI_OK,
-            STR("Mail is taken, and whether the mailbox exists is not told (252): this is success."),
-            STR("Send. If the address is wrong, a bounce comes back later.")};
-    return (struct verdict){"taken", CLI_OK,
-                            STR("Mail for this address is taken. That is no proof that the mailbox exists."),
-                            STR("Send. If the address is wrong after all, a bounce comes back later.")};
-}
-
-static struct verdict verdict(struct probe *p)
-{
-    const struct probe_step *greeting = step_of(p, PROBE_GREETING), *helo = step_of(p, PROBE_HELO);
-    const struct probe_step *ehlo = helo ? helo : step_of(p, PROBE_EHLO);
-    const struct probe_step *mail = step_of(p, PROBE_MAIL), *rcpt = step_of(p, PROBE_RCPT);
-
-    if (p->dns.outcome != ROUTE_FOUND)
-        return verdict_of_dns(p);
-    if (!p->has_spoken || !greeting || !greeting->code)
-        return (struct verdict){"unreachable", PROBE_NOT_NOW, STR("No mail server of it could be reached from here."),
-                                STR("Try again later. If other machines reach it, a firewall may be in the way: many "
-                                    "providers block port 25.")};
-    if (greeting->code == 521)
-        return (struct verdict){"no-mail-host", PROBE_NEVER, STR("This machine says that it never takes mail (521)."),
-                                STR("Check the domain; another of its hosts may take mail.")};
-    if (greeting->code / 100 != 2)
-        return verdict_of_refusal(p, greeting, "The connection");
-    if (!ehlo || ehlo->code / 100 != 2)
-        return ehlo && ehlo->code ? verdict_of_refusal(p, ehlo, "The greeting of this machine")
-                                  : (struct verdict){"broken", PROBE_NOT_NOW, STR("The conversation broke off."),
-                                                     STR("Try again later.")};
-    if (!p->wish.recipient)
-        return (struct verdict){"takes-mail", CLI_OK, STR("A mail server answers and is ready to take mail."),
-                                STR("Send. Only a message shows whether an address is right.")};
-    if (mail && mail->code && mail->code / 100 != 2)
-        return verdict_of_refusal(p, mail, "The sender");
-    if (!rcpt || !rcpt->code)
-        return (struct verdict){"broken", PROBE_NOT_NOW, STR("The conversation broke off."), STR("Try again later.")};
-    return verdict_of_rcpt(p, rcpt);
-}
-
 /* ---- for people ---- */
 
 static void row(const char *label, struct str text)
@@ -318,7 +93,7 @@ static void print_talk(struct probe *p)
            cli_colour(stdout, CLI_PLAIN));
     for (size_t i = 0; i < p->talk.count; i++) {
         const struct probe_step *s = &p->talk.steps[i];
-        struct str               words = meaning(p, s);
+        struct str               words = probe_meaning(p, s);
 
         if (s->act == PROBE_CONNECT && !s->text.len)
             print_line(" ", STR("connected"), s->ms, true);
@@ -348,7 +123,7 @@ static json_t *text_of(struct str text)
     return value ? value : json_string("");
 }
 
-static void print_json(struct probe *p, const struct verdict *v)
+static void print_json(struct probe *p, const struct probe_verdict *v)
 {
     static const char *const acts[] = {"connect", "greeting", "ehlo", "helo", "vrfy", "mail", "rcpt", "rset", "quit"};
     json_t                  *all = json_object(), *dns = json_object(), *hosts = json_array(), *steps = json_array();
@@ -385,8 +160,8 @@ static void print_json(struct probe *p, const struct verdict *v)
             json_object_set_new(one, "code", json_integer((json_int_t)s->code));
         if (s->text.len)
             json_object_set_new(one, "answer", text_of(s->text));
-        if (meaning(p, s).len)
-            json_object_set_new(one, "meaning", text_of(meaning(p, s)));
+        if (probe_meaning(p, s).len)
+            json_object_set_new(one, "meaning", text_of(probe_meaning(p, s)));
         json_array_append_new(steps, one);
     }
     json_object_set_new(all, "conversation", steps);
@@ -499,9 +274,9 @@ static int read_options(struct probe *p)
 
 static int run_probe(struct cli *cli)
 {
-    struct probe   p = {.cli = cli};
-    struct verdict v = {0};
-    int            status;
+    struct probe         p = {.cli = cli};
+    struct probe_verdict v = {0};
+    int                  status;
 
     arena_init(&p.arena, 64 << 10, MEMORY);
     status = read_options(&p);
@@ -515,7 +290,7 @@ static int run_probe(struct cli *cli)
     if (status == CLI_OK)
         status = probe_it(&p);
     if (status == CLI_OK) {
-        v = verdict(&p);
+        v = probe_verdict(&p);
         status = v.exit;
         if (cli_has(cli, "json")) {
             print_json(&p, &v);

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "cli/cli.h"
 #include "codes/reading.h"
 #include "io/net.h"
 #include "mail/address.h"
@@ -68,5 +69,39 @@ struct probe_wish {
 /* With one address. False: not even a greeting came. */
 bool probe_talk(const struct io_address *to, const struct probe_wish *wish, struct arena *arena,
                 struct probe_talk *ret);
+
+/* ---- probe_verdict.c: what the answers mean, and what comes of all of them ---- */
+
+/* Exit status, beside CLI_OK, CLI_FAILED and CLI_USAGE. */
+enum { PROBE_NOT_NOW = 3, PROBE_NEVER = 4 };
+
+struct probe_verdict {
+    const char *key; /* for programs */
+    int         exit;
+    struct str  words, advice;
+};
+
+struct probe {
+    struct cli         *cli;
+    struct arena        arena;
+    struct mail_address recipient; /* null: none was given */
+    struct mail_address sender;
+    struct str          domain;
+    uint16_t            port;
+    bool                is_host; /* asked as a host, not as a domain */
+    bool                asks_dns;
+    struct probe_dns    dns;
+    struct probe_talk   talk;
+    struct io_address   address; /* of a host that was given by it */
+    struct str          spoken;  /* whom we spoke to */
+    bool                has_spoken;
+    struct probe_wish   wish;
+    const char         *server;
+    bool                validate;
+};
+
+/* Of an answer, in plain words; data is NULL: it says nothing. */
+struct str           probe_meaning(struct probe *p, const struct probe_step *s);
+struct probe_verdict probe_verdict(struct probe *p);
 
 #endif
