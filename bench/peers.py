@@ -24,7 +24,7 @@ from tools import Postfix as LivePostfix, postfix_program, unpacked
 USERS = [f"u{i}" for i in range(10)]
 VMAIL = 64990  # owner of the mailboxes; the users below are known only in the namespaces
 ACCOUNTS = {"Debian-exim": 64991, "opensmtpd": 64992, "opensmtpq": 64993, "tacit-front": 64994, "tacit-keeper": 64995,
-            "tacit-back": 64996, "vmail": VMAIL}
+            "tacit-back": 64996, "tacit-resolver": 64997, "tacit-carrier": 64998, "vmail": VMAIL}
 SESSIONS = 250  # more than any work has
 
 
