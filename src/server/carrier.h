@@ -33,7 +33,7 @@
 #include "server/lookup.h"
 
 enum {
-    CARRIER_WAITING = 100,   /* carriages at one site; beyond they are put back */
+    CARRIER_WAITING = 100,   /* carriages at one site, or what it took in a second; beyond they are put back */
     CARRIER_ROUTINGS = 2000, /* ways that are remembered */
     CARRIER_SITES = 50000,   /* sites of which anything is known */
     CARRIER_HOSTS = 16,      /* connections begun for one carriage */
@@ -70,7 +70,9 @@ struct carrier_site {
     struct carrier_parking parking;
     struct list            idle;    /* sessions, the one used last first */
     struct host_failure   *failure; /* the last of a session that ended badly; NULL: none yet */
-    struct str             key;     /* behind the struct */
+    uint64_t               second;  /* of `took`: messages that went through in this second, and in the one before */
+    uint32_t               took[2];
+    struct str             key; /* behind the struct */
 };
 
 struct carrier_target {
@@ -227,6 +229,7 @@ void          carrier_pump(void *carrier); /* begins what may begin */
 /* A session less. Where the site begins to rest, what waits there is put off. The end of the rest, Unix ms, or 0. */
 uint64_t      carrier_site_ended(struct carrier_site *site, struct carrier *c, enum site_end how,
                                  const struct host_failure *why);
+void          carrier_site_took(struct carrier *c, struct carrier_site *site); /* a message went through */
 struct carry *carrier_site_next(struct carrier *c, struct carrier_site *site); /* for a session that is open */
 void          carrier_sites_tick(struct carrier *c);
 void          carrier_parking_init(struct carrier *c, struct carrier_parking *p);

@@ -258,7 +258,7 @@ static bool collect(struct session *s)
 
 void session_done(struct session *s)
 {
-    site_succeeded(&s->carrier->sites, s->site->site, carrier_now_ms(s->carrier));
+    carrier_site_took(s->carrier, s->site);
     if (collect(s)) {
         session_failure_set(s, SMTP_STAGE_MAIL, 0, (struct smtp_status){4, 5, 3}, STR_NONE,
                             STR("the server takes no more on a connection"));

@@ -1,9 +1,10 @@
 /* carrier_site.c: who waits where, whose turn it is, and who is put back. The turns themselves, windows and rests are
  * queue/site.h's; here is what it does not know: sessions that are idle, and what back is told.
  *
- * A site takes a hundred carriages at most, for what waits here has its content in memory, and counts among those that
- * back may have under way: it must not be all of one site's. Back hears of room when half of them have gone, so that
- * there is always something to do while the next come. Room that was promised counts as taken until they have come.
+ * A site takes a hundred carriages at most, or what it took in a second if that is more, for what waits here has its
+ * content in memory, and counts among those that back may have under way: it must not be all of one site's. Back hears
+ * of room when half of them have gone, so that there is always something to do while the next come. Room that was
+ * promised counts as taken until they have come.
  *
  * What begins happens at the end of a round of the loop (carrier_pump), so that all that a round brought takes part. */
 #include "server/carrier.h"
@@ -15,6 +16,8 @@ enum {
     FIRST_CONNECTIONS = 5, /* to a site of which nothing is known */
     REST_MS = 60 * 1000,
     REST_MOST_MS = 1800 * 1000,
+    WAITING_MOST = 500,
+    ROOM_MOST = 100,         /* told at once */
     UNUSED_MS = 3600 * 1000, /* then a site is forgotten */
     UNUSED_SOON_MS = 60 * 1000,
     SWEEP_MS = 10 * 1000,
@@ -45,8 +48,8 @@ static void parking_check(struct carrier *c, struct carrier_parking *p, size_t u
     if (!p->parked || c->draining || used + p->promised > most / 2)
         return;
     room = most - used - p->promised;
-    if (room > CARRIER_WAITING)
-        room = CARRIER_WAITING;
+    if (room > ROOM_MOST)
+        room = ROOM_MOST;
     if (room > p->parked)
         room = p->parked;
     p->parked -= room;
@@ -81,12 +84,39 @@ bool carrier_is_full(const struct carrier *c) { return full_by(c) >= FULL; }
 
 void carrier_check_full(struct carrier *c) { parking_check(c, &c->full, full_by(c), FULL); }
 
+static void second_of(const struct carrier *c, struct carrier_site *site)
+{
+    uint64_t second = carrier_now_ms(c) / 1000;
+
+    if (second == site->second)
+        return;
+    site->took[1] = second == site->second + 1 ? site->took[0] : 0;
+    site->took[0] = 0;
+    site->second = second;
+}
+
+void carrier_site_took(struct carrier *c, struct carrier_site *site)
+{
+    second_of(c, site);
+    site->took[0]++;
+    site_succeeded(&c->sites, site->site, carrier_now_ms(c));
+}
+
+static size_t waiting_most(const struct carrier *c, struct carrier_site *site)
+{
+    uint32_t took;
+
+    second_of(c, site);
+    took = site->took[0] > site->took[1] ? site->took[0] : site->took[1];
+    return took < CARRIER_WAITING ? CARRIER_WAITING : took < WAITING_MOST ? took : WAITING_MOST;
+}
+
 static void check_room(struct carrier *c, struct carrier_site *site)
 {
     uint64_t until_ms;
 
     if (site->parking.parked && !site_rests(site->site, carrier_now_ms(c), &until_ms))
-        parking_check(c, &site->parking, site->site->waiting, CARRIER_WAITING);
+        parking_check(c, &site->parking, site->site->waiting, waiting_most(c, site));
 }
 
 /* ---- sites ---- */
@@ -231,7 +261,7 @@ void carrier_site_enter(struct carry *y)
     }
     if (site->parking.promised)
         site->parking.promised--;
-    if (site_rests(site->site, now_ms, &until_ms) || site->site->waiting >= CARRIER_WAITING ||
+    if (site_rests(site->site, now_ms, &until_ms) || site->site->waiting >= waiting_most(c, site) ||
         !site_push(&c->sites, site->site, &y->job, sender_of(&y->carriage.sender), now_ms)) {
         carry_put_back(y, &site->parking);
         return;
