@@ -12,6 +12,7 @@
  *   back_carry.c    carriages: mail that leaves (back_carry.h); back_way.c, back_give.c, back_outcome.c, back_park.c
  *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
+ *   back_command.c  what commands do to a message
  *   back_report.c   failure, delay and success reports
  *   back_contact.c  what other servers said of addresses, for the keeper to remember
  *   back_digest.c   the postmasters' digests
@@ -285,13 +286,18 @@ void attempt_load(void *attempt);
 void attempt_load_begin(struct attempt *a, const struct queue_message *m);
 
 /* back_conclude.c */
-struct str attempt_address(struct attempt *a, const struct mail_address *address);
-uint64_t   attempt_expires_ms(const struct attempt *a); /* when recipients that are pending are given up */
-void       attempt_log(struct attempt *a, size_t i, const char *result);
-void       attempt_save(struct attempt *a);          /* what is known so far, while the attempt goes on */
-void       attempt_conclude(struct attempt *a);      /* all recipients are through */
-void       attempt_command(struct attempt *a);       /* carries out a->command */
-void       attempt_remove_unread(struct attempt *a); /* COMMAND_REMOVE where the spool cannot tell what it is */
+struct str         attempt_address(struct attempt *a, const struct mail_address *address);
+uint64_t           attempt_expires_ms(const struct attempt *a); /* when recipients that are pending are given up */
+void               attempt_log(struct attempt *a, size_t i, const char *result);
+void               attempt_save(struct attempt *a);     /* what is known so far, while the attempt goes on */
+void               attempt_conclude(struct attempt *a); /* all recipients are through */
+/* The group that ends the attempt when it is durable; attempt_end adds PROGRESS, or FINISHED where nothing is left. */
+struct back_store *attempt_store(struct attempt *a);
+void               attempt_end(struct attempt *a, struct back_store *s, struct progress *p);
+
+/* back_command.c */
+void attempt_command(struct attempt *a);       /* carries out a->command */
+void attempt_remove_unread(struct attempt *a); /* COMMAND_REMOVE where the spool cannot tell what it is */
 
 /* back_report.c: what to tell whom, gathered by return path, then added to the group of records. */
 struct back_reports;

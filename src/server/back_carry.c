@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 256,         /* attempts that write down outcomes */
-    UNSENT_MAX = 4 << 20,  /* octets in the channel; io_ipc_send has a limit */
+    AT_ONCE = 256,        /* attempts that write down outcomes */
+    UNSENT_MAX = 4 << 20, /* octets in the channel; io_ipc_send has a limit */
+    UNSENT_MAX_FD = 64 << 10,
     REST_MS = 2000,        /* of a carrier that takes nothing */
     LONG_MS = 3600 * 1000, /* a message of which all is under way is looked at all the same */
     GATHER_MS = 10 * 1000, /* an outcome waits for those of the message's other carriages */
@@ -174,11 +175,16 @@ bool back_carrier_send(struct back_carrier *c, struct str message, int fd)
     return io_ipc_send(c->channel, message, fd);
 }
 
+bool back_carrier_has_room(const struct back_carrier *c, bool with_fd)
+{
+    return io_ipc_unsent(c->channel) < (with_fd ? UNSENT_MAX_FD : UNSENT_MAX);
+}
+
 bool back_carry_is_open(struct back *b)
 {
     const struct back_carrier *c = back_carrier_newest(b);
 
-    return c && c->welcome && c->rests_until_ms <= io_loop_now_ms(b->loop) && io_ipc_unsent(c->channel) < UNSENT_MAX &&
+    return c && c->welcome && c->rests_until_ms <= io_loop_now_ms(b->loop) && back_carrier_has_room(c, false) &&
            b->carry.messages.used < b->config->queue.remote;
 }
 

@@ -103,6 +103,8 @@ void                  back_carriage_free(struct back *b, struct back_carriage *c
 /* Sends to the carrier that gets what is new. */
 struct back_carrier  *back_carrier_newest(struct back *b);
 bool                  back_carrier_send(struct back_carrier *c, struct str message, int fd);
+/* So that the channel does not overflow; a descriptor that is queued is one that is open. */
+bool                  back_carrier_has_room(const struct back_carrier *c, bool with_fd);
 void                  back_carrier_rest(struct back_carrier *c); /* it gets nothing for a short while */
 
 /* back_way.c: which way a recipient leaves. */

@@ -2,7 +2,7 @@
  * held, dropped), and the records of all of it in one group, so that a report exists exactly if the failure does.
  *
  *   recipient                            becomes
- *   failed for now, message young        pending, tried again by queue.local_retry
+ *   failed for now, message young        pending, tried again (back_outcome.c)
  *   failed for now, older than expire    failed for good
  *   failed for good                      what policy/disclosure.h says: failed and reported, unclaimed, or dropped
  *   unclaimed, older than unclaimed.keep removed, counted, logged */
@@ -37,7 +37,7 @@ void attempt_log(struct attempt *a, size_t i, const char *result)
         log_str("original", attempt_address(a, &a->to[to->root].address));
     if (to->path && to->state == RECIPIENT_DELIVERED)
         log_z("mailbox", to->path);
-    log_u64("attempt", a->progress.attempts + 1u);
+    log_u64("attempt", a->progress.attempts + (to->given && !a->counts ? 0u : 1u));
     log_z("result", result);
     if (to->status.len)
         log_str("status", to->status);
@@ -135,8 +135,9 @@ static void ended(void *arg)
     back_attempt_free(a);
 }
 
-/* PROGRESS, or FINISHED when nothing is left; then the attempt ends. */
-static void put_end(struct attempt *a, struct back_store *s, struct progress *p)
+struct back_store *attempt_store(struct attempt *a) { return back_store_new(a->back, ended, a); }
+
+void attempt_end(struct attempt *a, struct back_store *s, struct progress *p)
 {
     if (all_final(a)) {
         finished_put(a->id, back_store_record(s, RECORD_FINISHED));
@@ -321,9 +322,10 @@ void attempt_conclude(struct attempt *a)
     struct progress      p = a->progress;
     struct back_reports *reports = back_reports_new(a);
     struct back_store   *s;
-    bool                 tell;
+    bool                 tell, tried;
 
     a->now_ms = io_wall_ms();
+    tried = any_tried(a);
     judge_failures(a, reports);
     tell = disclosure_may_report_success(a->message.envelope.origin.class,
                                          mail_address_is_null(&a->message.envelope.sender));
@@ -331,7 +333,7 @@ void attempt_conclude(struct attempt *a)
         judge_successes(a, reports);
     if (!(p.flags & PROGRESS_DELAY_TOLD) && judge_delay(a, tell ? reports : NULL))
         p.flags |= PROGRESS_DELAY_TOLD;
-    if (any_tried(a)) {
+    if (tried) {
         p.attempts += a->counts;
         p.last_ms = a->now_ms;
         p.next_ms = next_attempt_ms(a, p.attempts);
@@ -346,119 +348,7 @@ void attempt_conclude(struct attempt *a)
         back_attempt_free(a);
         return;
     }
-    s = back_store_new(a->back, ended, a);
+    s = attempt_store(a);
     back_reports_put(reports, s);
-    put_end(a, s, &p);
-}
-
-/* ---- commands ---- */
-
-/* What waits because its way is "hold:" goes the way that all other mail goes. */
-static void send_on(struct attempt *a, struct progress *p)
-{
-    for (size_t i = 0; i < a->count; i++) {
-        if (a->to[i].state != RECIPIENT_WAITING)
-            continue;
-        a->to[i].state = RECIPIENT_PENDING;
-        a->to[i].reason = STR_NONE;
-        p->next_ms = p->since_ms = a->now_ms;
-        if (!p->via.len)
-            p->via = way_released(a);
-    }
-}
-
-static void release(struct attempt *a, struct progress *p)
-{
-    bool redirect = !mail_address_is_null(&a->command_to);
-
-    p->flags &= (uint8_t)~PROGRESS_HELD;
-    send_on(a, p);
-    for (size_t i = 0, n = a->count; i < n; i++) {
-        struct attempt_recipient *child;
-
-        if (a->to[i].state != RECIPIENT_UNCLAIMED)
-            continue;
-        p->since_ms = a->now_ms; /* a new life: it must not expire at once */
-        p->next_ms = a->now_ms;
-        p->attempts = 0;
-        a->to[i].state = RECIPIENT_PENDING;
-        a->to[i].status = a->to[i].reason = STR_NONE;
-        if (!redirect)
-            continue;
-        child = attempt_expand(a, (uint32_t)i);
-        if (!child)
-            back_give_up("out of memory", NULL);
-        child->address = a->command_to;
-        a->to[i].state = RECIPIENT_EXPANDED;
-        redirect = false; /* one copy is enough */
-        for (size_t k = i + 1; k < n; k++)
-            if (a->to[k].state == RECIPIENT_UNCLAIMED)
-                a->to[k].state = RECIPIENT_REMOVED;
-    }
-}
-
-static void removed_unread(void *arg)
-{
-    struct attempt *a = arg;
-
-    back_body_remove(a->back, a->id); /* if there is one */
-    a->command_done(a->command_arg, true, NULL);
-    back_attempt_free(a);
-}
-
-void attempt_remove_unread(struct attempt *a)
-{
-    struct back_store *s = back_store_new(a->back, removed_unread, a);
-    char               id[MESSAGE_ID_TEXT + 1];
-
-    message_id_text(a->id, id);
-    log_notice(LOG_LEVEL_WARNING, "message %s is removed without having been read: %s", id, a->load_err.text);
-    finished_put(a->id, back_store_record(s, RECORD_FINISHED));
-    back_store_put(s);
-}
-
-void attempt_command(struct attempt *a)
-{
-    static const char *const words[] = {
-        [COMMAND_ATTEMPT] = "",         [COMMAND_HOLD] = "held by hand", [COMMAND_RELEASE] = "released",
-        [COMMAND_RETRY] = "retried",    [COMMAND_REMOVE] = "removed",    [COMMAND_REROUTE] = "rerouted",
-        [COMMAND_DISCARD] = "discarded"};
-    struct progress    p = a->progress;
-    struct back_store *s = back_store_new(a->back, ended, a);
-
-    switch (a->command) {
-    case COMMAND_HOLD:
-        p.flags |= PROGRESS_HELD;
-        break;
-    case COMMAND_RELEASE:
-        release(a, &p);
-        break;
-    case COMMAND_REROUTE:
-        p.via = a->command_via;
-        for (size_t i = 0; i < a->count; i++)
-            if (a->to[i].state == RECIPIENT_WAITING)
-                a->to[i].state = RECIPIENT_PENDING;
-        p.next_ms = a->now_ms;
-        break;
-    case COMMAND_RETRY:
-        send_on(a, &p);
-        p.next_ms = a->now_ms;
-        break;
-    case COMMAND_DISCARD:
-    case COMMAND_REMOVE:
-        for (size_t i = 0; i < a->count; i++)
-            if (a->command == COMMAND_REMOVE ? !recipient_state_is_final(a->to[i].state)
-                                             : a->to[i].state == RECIPIENT_UNCLAIMED) {
-                a->to[i].state = RECIPIENT_REMOVED;
-                count(COUNTER_unclaimed_expired_total, a->command == COMMAND_DISCARD);
-            }
-        break;
-    case COMMAND_ATTEMPT:
-        break;
-    }
-    for (size_t i = 0; i < a->count; i++)
-        if (a->to[i].state != a->to[i].before || ((a->command == COMMAND_HOLD || a->command == COMMAND_REROUTE) &&
-                                                  !recipient_state_is_final(a->to[i].state)))
-            attempt_log(a, i, words[a->command]);
-    put_end(a, s, &p);
+    attempt_end(a, s, &p);
 }

@@ -205,11 +205,12 @@ void carry_give(struct attempt *a)
     struct back          *b = a->back;
     struct back_carrier  *carrier = back_carrier_newest(b);
     struct queue_message *m = queue_find(&b->queue, a->id);
+    const struct way     *w;
     struct content        content;
     size_t                ways = 0;
     bool                  ok;
 
-    for (const struct way *w = a->ways; w; w = w->next)
+    for (w = a->ways; w; w = w->next)
         ways++;
     if (!ways || b->draining || !m)
         return;
@@ -218,13 +219,13 @@ void carry_give(struct attempt *a)
         return;
     }
     ok = content_begin(a, ways, &content);
-    for (const struct way *w = a->ways; ok && w; w = w->next)
+    for (w = a->ways; ok && w && back_carrier_has_room(carrier, content.external); w = w->next)
         ok = give(a, carrier, w, &content);
     if (content.ours && content.fd >= 0)
         close(content.fd);
     keep_record(a, m);
-    if (!ok) { /* no memory, no descriptors, or the channel has just ended: what is left comes later */
+    if (!ok) /* no memory, no descriptors, or the channel has just ended */
         back_carrier_rest(carrier);
+    if (!ok || w) /* what is left comes later */
         park_put(b, &b->carry.own, m);
-    }
 }

@@ -106,7 +106,7 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
         letter->list = &root->address;
     entry.status = status_of(to, entry.action);
     codes_status_parse(to->last_status, &entry.last_status);
-    entry.attempts = a->progress.attempts + (a->counts || (to->tried && !to->given));
+    entry.attempts = a->progress.attempts + a->counts;
     entry.last_attempt_ms = to->tried ? a->now_ms : a->progress.last_ms;
     entry.tells_failure = !root->notify || root->notify & NOTIFY_FAILURE;
     if (action == REPORT_DELAYED)

@@ -118,11 +118,15 @@ static void keeper_message(void *arg, struct str data, int fd)
     (void)arg;
     CHECK(fd < 0);
     CHECK(ask_get(data, &memory, &ask));
-    CHECK(ask.kind == ASK_RESOLVE);
-    questions++;
+    CHECK(ask.kind == ASK_RESOLVE || ask.kind == ASK_LEARN);
     answer.tag = ask.tag;
     answer.kind = ask.kind;
-    resolve(&ask, &answer, targets);
+    if (ask.kind == ASK_LEARN) {
+        answer.yes = true;
+    } else {
+        questions++;
+        resolve(&ask, &answer, targets);
+    }
     buf_init(&out, IPC_MESSAGE_MAX);
     CHECK(answer_put(&answer, &out));
     CHECK(io_ipc_send(keeper, buf_str(&out), -1));
