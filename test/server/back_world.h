@@ -258,7 +258,8 @@ __attribute__((unused)) static void carrier_answer(const struct given *g, struct
 }
 
 enum { RECIPIENTS = 300 };
-static struct str content = {"Subject: s\r\nMessage-ID: <m@x>\r\n\r\nbody\r\n", 41};
+static const char ordinary[] = "Subject: s\r\nMessage-ID: <m@x>\r\n\r\nbody\r\n";
+static struct str content = {ordinary, sizeof ordinary - 1};
 
 /* `to`: local parts in example.test, or whole addresses. */
 static void send_mail(enum client_class class, const char *sender, const char *const *to, uint8_t notify)
