@@ -7,14 +7,15 @@
 
 enum { REPLY_TEXT_MAX = 4096 };
 
-static const char *either(const json_t *row, const char *a, const char *b)
+/* In the log "address" is the server's; in the queue it is the recipient's. */
+static const char *server_address(const json_t *row)
 {
-    return *control_text(row, a) ? control_text(row, a) : control_text(row, b);
+    return control_text(row, json_object_get(row, "kind") ? "address" : "remote_address");
 }
 
 static void print_server(const json_t *row)
 {
-    const char *name = control_text(row, "remote"), *address = either(row, "remote_address", "address");
+    const char *name = control_text(row, "remote"), *address = server_address(row);
 
     cli_print_safe(stdout, str_from(*name ? name : address));
     if (*name && *address) {
@@ -46,7 +47,7 @@ static bool find_meaning(const json_t *row, struct str *ret_meaning)
 
 void meaning_print(const json_t *row, const char *indent)
 {
-    bool       named = *control_text(row, "remote") || *either(row, "remote_address", "address");
+    bool       named = *control_text(row, "remote") || *server_address(row);
     struct str rest = str_from(control_text(row, "reply")), meaning;
 
     if (named) {

@@ -55,8 +55,8 @@ static void print_recipients(const json_t *row, const char *indent, bool whole)
             printf(")");
         }
         if (*control_text(to, "status") || *reason) {
-            printf("  %s%s%s ", cli_colour(stdout, CLI_DIM), control_text(to, "status"),
-                   *control_text(to, "status") ? ":" : "");
+            printf("  %s%s%s", cli_colour(stdout, CLI_DIM), control_text(to, "status"),
+                   *control_text(to, "status") && *reason ? ": " : "");
             print_safe(reason);
             printf("%s", cli_colour(stdout, CLI_PLAIN));
         }

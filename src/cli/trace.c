@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10, NEXT_MAX = 50 };
+enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10, NEXT_MAX = 50, LOOK_BACK = 200 };
 
 struct names {
     struct map map;
@@ -263,7 +263,6 @@ static void print_story(json_t *row)
     static const char *const said[] = {"time",   "level", "kind", "role",   "id",      "result",
                                        "rcpt",   "from",  "to",   "client", "reply",   "reason",
                                        "status", "text",  "code", "host",   "address", NULL};
-    static const char *const of_attempt[] = {"remote", NULL};
     const char              *kind = control_text(row, "kind"), *result = control_text(row, "result"), *key;
     const char              *colour = cli_colour(stdout, CLI_PLAIN);
     json_t                  *value;
@@ -283,12 +282,13 @@ static void print_story(json_t *row)
     print_text("from ", row, "from", "  ");
     print_text("to ", row, "rcpt", "  ");
     print_text("to ", row, "to", "  ");
-    print_text("at ", row, "host", " ");
     if (!is_attempt(row)) {
+        print_text("at ", row, "remote", " ");
         print_text("[", row, "address", "]  ");
         if (control_u64(row, "code"))
             printf("%u ", (unsigned)control_u64(row, "code"));
-        print_text("", row, "status", " ");
+        if (strncmp(control_text(row, "reply"), control_text(row, "status"), strlen(control_text(row, "status"))) != 0)
+            print_text("", row, "status", " ");
         print_text("", row, "reply", "  ");
     } else {
         print_text("", row, "status", "  ");
@@ -298,7 +298,7 @@ static void print_story(json_t *row)
     printf("%s", cli_colour(stdout, CLI_DIM));
     json_object_foreach(row, key, value)
     {
-        if (is_told(key, said) || (is_attempt(row) && is_told(key, of_attempt)))
+        if (is_told(key, said))
             continue;
         if (json_is_integer(value)) {
             printf(" %s=%lld", key, (long long)json_integer_value(value));
@@ -308,8 +308,39 @@ static void print_story(json_t *row)
         }
     }
     printf("%s\n", cli_colour(stdout, CLI_PLAIN));
-    if (is_attempt(row))
-        meaning_print(row, "        ");
+}
+
+static bool same(const json_t *a, const json_t *b, const char *key)
+{
+    return strcmp(control_text(a, key), control_text(b, key)) == 0;
+}
+
+/* An attempt that asked somebody; what followed from it ("bounced", "held") has a line of its own without that. */
+static bool is_answer(const json_t *row)
+{
+    static const char *const results[] = {"delivered", "deferred", "failed", NULL};
+
+    return is_attempt(row) && is_told(control_text(row, "result"), results);
+}
+
+static void print_answer(const struct trace *t, size_t at)
+{
+    const json_t *row = t->lines[at].line;
+
+    if (!is_answer(row))
+        return;
+    for (size_t i = at; i > 0 && at - i < LOOK_BACK; i--) {
+        const json_t *earlier = t->lines[i - 1].line;
+
+        if (!is_answer(earlier) || !same(earlier, row, "id") || !same(earlier, row, "rcpt"))
+            continue;
+        if (*control_text(row, "reply") && same(earlier, row, "reply") && same(earlier, row, "remote")) {
+            printf("        the same answer again\n");
+            return;
+        }
+        break;
+    }
+    meaning_print(row, "        ");
 }
 
 static void print_next(json_t *row, void *arg)
@@ -350,6 +381,7 @@ static int tell(struct trace *t)
             putchar('\n');
         } else {
             print_story(t->lines[i].line);
+            print_answer(t, i);
         }
     if (!cli_has(t->cli, "json"))
         tell_next(t);

@@ -86,15 +86,13 @@ static void remote_put(const struct mail_report_recipient *p, struct buf *out)
 static void recipient_fields_put(const struct mail_report *r, const struct mail_report_recipient *p, bool utf8,
                                  struct buf *out)
 {
-    unsigned class = p->status.class;
+    unsigned class = p->action == REPORT_FAILED ? 5 : p->action == REPORT_DELAYED ? 4 : 2; /* 2.3.4 */
 
     buf_append_z(out, "\r\n");
     original_recipient_put(p, utf8, out);
     buf_append_z(out, p->final.utf8 ? "Final-Recipient: utf-8; " : "Final-Recipient: rfc822; ");
     letter_address(out, &p->final, r->mta, utf8);
     letter_line(out, "\r\nAction: %s", action_name(p->action));
-    if (!class)
-        class = p->action == REPORT_FAILED ? 5 : p->action == REPORT_DELAYED ? 4 : 2;
     letter_line(out, "Status: %u.%u.%u", class, p->status.subject, p->status.detail);
     remote_put(p, out);
     report_reply(p, utf8, "Diagnostic-Code: smtp; ", " ", out);

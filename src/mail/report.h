@@ -24,7 +24,7 @@ struct mail_report_recipient {
     struct str              original_type; /* of ORCPT; empty: not given */
     struct str              original;      /* decoded */
     enum mail_report_action action;
-    struct codes_status     status;
+    struct codes_status     status;      /* its class is shown as the action wants it: 5, 4 or 2 */
     struct codes_status     last_status; /* FAILED for time ran out: what stood in the way; class 0: it did not */
     bool                    is_behind;   /* FAILED: final itself is right; what it leads to fails */
 

@@ -93,7 +93,7 @@ static void opening_put(const struct mail_report *r, struct buf *out)
                    "the message again.",
                    at);
     else if (failed || delayed)
-        buf_printf(&text, " did not arrive at all of the addresses below.");
+        buf_printf(&text, " did not arrive everywhere. Below each address stands what became of it.");
     else if (count_of(r, REPORT_DELIVERED) == n)
         buf_printf(&text, " has arrived. You get this receipt because it was asked for.");
     else

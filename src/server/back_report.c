@@ -58,17 +58,6 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
     return r->letters[r->count].recipients ? &r->letters[r->count++] : NULL;
 }
 
-static struct codes_status status_of(const struct attempt_recipient *to, enum mail_report_action action)
-{
-    struct codes_status status;
-
-    if (codes_status_parse(to->status, &status))
-        return status;
-    return action == REPORT_FAILED    ? (struct codes_status){5, 0, 0}
-           : action == REPORT_DELAYED ? (struct codes_status){4, 0, 0}
-                                      : (struct codes_status){2, 0, 0};
-}
-
 /* What is known of the server that was asked, for those who may learn of it. A server behind one of our own domains is
  * a matter of ours. */
 static void put_remote(struct attempt *a, const struct attempt_recipient *to, struct mail_report_recipient *entry)
@@ -104,7 +93,7 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
         return false;
     if (attempt_is_override(a, i))
         letter->list = &root->address;
-    entry.status = status_of(to, entry.action);
+    codes_status_parse(to->status, &entry.status);
     codes_status_parse(to->last_status, &entry.last_status);
     entry.attempts = a->progress.attempts + a->counts;
     entry.last_attempt_ms = to->tried ? a->now_ms : a->progress.last_ms;

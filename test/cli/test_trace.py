@@ -48,6 +48,9 @@ def trace(request, tmp_path):
              status="4.4.1", remote="mx.example.net", address="192.0.2.25", reason="no connection to the server"),
         line(12, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="frank@example.net", attempt=2, result="delivered",
              status="2.0.0", remote="mx.example.net", address="192.0.2.25", code=250, reply="250 2.0.0 Ok"),
+        line(13, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="dave@example.net", attempt=3, result="deferred",
+             status="4.7.1", remote="mx.example.net", address="192.0.2.25", code=450,
+             reply="450-4.7.1 Greylisted\n4.7.1 come back \x1b[2Jlater"),
         "", "torn line without", '{"torn', "2026 =", 'x y z a="unclosed',
     ]
     (tmp_path / "log" / "tacit.log.1").write_text("\n".join(older) + "\n")
@@ -91,11 +94,12 @@ def test_nothing(trace):
 
 
 def test_the_words_of_other_servers_and_what_they_mean(trace):
-    assert trace(ID4)[1] == [("attempt", ID4)] * 3
-    deferred, unreached, delivered = trace.text.split("2026-11-21T10:00:")[1:]
+    assert trace(ID4)[1] == [("attempt", ID4)] * 4
+    deferred, unreached, delivered, again = trace.text.split("2026-11-21T10:00:")[1:]
     assert "to dave@example.net  4.7.1" in deferred
     assert "mx.example.net [192.0.2.25] said:\n          450-4.7.1 Greylisted\n          4.7.1 come back \\x1B[2Jlater\n" in deferred
     assert "that means: The server puts off every first message" in deferred
     assert "no connection to the server" in unreached and "mx.example.net [192.0.2.25] gave no answer\n" in unreached
     assert "that means: The receiving host did not answer" in unreached
     assert "          250 2.0.0 Ok\n" in delivered and "means" not in delivered
+    assert again.endswith("        the same answer again\n")

@@ -188,13 +188,14 @@ def test_never_means_never(world):
 
 
 def test_trace_and_show_tell_what_was_said(world):
-    world.send("told", "later@plain.example")
+    world.send("told", "later@plain.example", "dora@plain.example")
     row = wait_until(lambda: (r := world.row("told")) and r["state"] == "deferred" and r, 10 * PATIENCE)
     show = world.tacit.run("queue", "show", row["id"]).stdout
     trace = world.tacit.run("trace", row["id"]).stdout
     for told in (show, trace):
         assert "mx.plain.example [127.0.1." in told and "451 4.7.1 Greylisted, come back later" in told
         assert "that means: The server puts off every first message" in told
+    assert "@plain.example gave no answer" not in show
     assert "what next" in show and ("it is tried again at" in show or "attempted now" in show)
     assert f"{row['id']}  still in the queue, " in trace
     world.tacit.run("queue", "remove", row["id"])

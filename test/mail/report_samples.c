@@ -91,6 +91,11 @@ static const struct sample samples[] = {
                       "<script>alert(1)</script> \xe2\x80\xaetxt.exe\n"
                       "550 You have won. This server asks you to send your password to us."),
          .attempts = 1)},
+    {.name = "failed-and-relayed",
+     .to = {{TO("ghost", "example.net"), OTHER, .status = {5, 1, 1}, .code = 550,
+             .reply = STR("550 5.1.1 No such user"), .attempts = 1},
+            {TO("heidi", "example.net"), OTHER, .action = REPORT_RELAYED, .status = {2, 0, 0}, .code = 250,
+             .reply = STR("250 Ok"), .attempts = 1}}},
     {.name = "delayed",
      ONE(TO("dave", "example.net"), OTHER, .action = REPORT_DELAYED, .status = {4, 4, 1},
          .happened = STR("no connection to the server in time"), .attempts = 5, .tells_failure = true,

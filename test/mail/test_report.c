@@ -175,6 +175,11 @@ static void the_advice_fits_the_action(void **state)
     report(&r, &out, &body);
     assert_true(holds(&out, "\r\nStatus: 5.0.0\r\n"));
     buf_done(&out);
+    p.status = (struct codes_status){5, 7, 1}; /* all hosts refused it, and it is tried again */
+    p.action = REPORT_DELAYED;
+    report(&r, &out, &body);
+    assert_true(holds(&out, "\r\nStatus: 4.7.1\r\n"));
+    buf_done(&out);
 }
 
 static void strangers_cannot_write_fields_or_parts(void **state)
