@@ -50,6 +50,7 @@ server:
  num-threads: 1
  module-config: "{'validator ' if forged else ''}iterator"
  unblock-lan-zones: yes
+ local-zone: "test." nodefault
  do-not-query-localhost: no
  prefetch: no
 {locally}{anchors}

@@ -187,11 +187,11 @@ class Session:
                     self.end_of_message(sender, recipients, chunks)
                 else:
                     self.socket.sendall(b"250 2.0.0 Ok\r\n")
-            elif verb == "auth" and self.answer("auth", argument) == "3":
-                self.said.append(self.line())
-                self.answer("auth2", self.said[-1])
-            elif verb != "auth":
-                self.answer(verb, argument)
+            else:
+                more = self.answer(verb, argument)
+                while verb == "auth" and more == "3":
+                    self.said.append(self.line())
+                    more = self.answer("auth, more", self.said[-1])
             if verb == "quit":
                 raise Lost
 

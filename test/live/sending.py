@@ -19,7 +19,7 @@ EXTRA = """
 relay {{ networks = {{"127.0.0.1"}} }}
 dns {{ server = "{dns}"  validate = false }}
 route "*" {{ port = {port}  connect_timeout = "1s" }}
-queue {{ retry = {{{retry}}}  expire = "{expire}"  expire_report = "{expire}"  delay_notice = 0 }}
+queue {{ retry = {{{retry}}}  local_retry = {{{retry}}}  expire = "{expire}"  expire_report = "{expire}"  delay_notice = 0 }}
 {more}
 """
 
@@ -80,7 +80,7 @@ class World:
                     break
             else:
                 c.cmd("DATA")
-                c.send(content + b".\r\n")
+                c.send((b"\n" + content).replace(b"\n.", b"\n..")[1:] + b".\r\n")
                 reply = c.reply()
             assert reply.startswith(answer), reply
             return reply
@@ -97,7 +97,7 @@ class World:
                 self.seen[path.name] = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         return [m for m in self.seen.values() if f"+{case}@" in (m["To"] or "")]
 
-    def report(self, case, timeout=20.0):
+    def report(self, case, timeout=60.0):
         """The one report, when it has come."""
         wait_until(lambda: self.reports(case), timeout * PATIENCE)
         [report] = self.reports(case)
@@ -109,7 +109,7 @@ class World:
         assert len(rows) < 2, rows
         return rows[0] if rows else None
 
-    def gone(self, case, timeout=20.0):
+    def gone(self, case, timeout=60.0):
         wait_until(lambda: not self.row(case), timeout * PATIENCE, 0.2)
 
 
@@ -121,7 +121,10 @@ class Report:
         parts = list(message.iter_parts())
         self.message = message
         self.words = parts[0].get_content()
-        groups = parts[1].get_payload() if isinstance(parts[1].get_payload(), list) else []
+        groups = parts[1].get_payload()
+        if parts[1].get_content_subtype() == "global-delivery-status":  # RFC 6533; Python takes it for one message
+            text = groups[0].as_bytes(policy=email.policy.default.clone(utf8=True)).decode()
+            groups = [email.message_from_string(group, policy=email.policy.default) for group in text.split("\n\n")]
         self.recipients = {g["Final-Recipient"].partition(";")[2].strip(): g for g in groups if g["Final-Recipient"]}
 
     def status(self, address):
