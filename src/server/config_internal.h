@@ -31,9 +31,11 @@ bool config_value_default(const struct config_setting *s, void *field, struct ar
 enum { CONFIG_SHOWN_MAX = 64 };
 const char *config_shown(struct str text, char ret_text[CONFIG_SHOWN_MAX]);
 
+/* config_string.c */
+bool config_check_string(const struct config_setting *s, const char *value, struct err *err);
+
 /* config_check.c: what single values cannot show, names made canonical, warnings. Messages are "FILE:LINE: …". */
 struct config_lines;
-bool     config_check_string(const struct config_setting *s, const char *value, struct err *err);
 bool     config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err);
 unsigned config_line_of(const struct config_lines *lines, const char *block, size_t index, const char *setting);
 

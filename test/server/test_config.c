@@ -317,6 +317,20 @@ static void test_warnings(void **state)
         c, "t.conf:8: equal names of b.example and other domains may share a mailbox: deliver has no {domain}"));
     assert_true(has_warning(c, "t.conf: there is no listen block: mail comes only from this machine's tacit sendmail"));
     config_free(c);
+
+    c = good(HOST "route a.example { via = \"smtp://relay.example\" user = u password = p }\n"
+                  "route b.example { via = \"smtp://127.0.0.1:2525\" user = u password = p }\n"
+                  "route c.example { via = \"lmtp://[::1]\" user = u password = p }\n"
+                  "route d.example { via = \"lmtp:unix:/run/x\" user = u password = p }\n"
+                  "route e.example { via = \"smtp://127.example\" user = u password = p }\n");
+    assert_true(has_warning(c,
+                            "t.conf:2: mail of route \"a.example\" will wait: without TLS, which is not built yet, a "
+                            "password is sent to this machine only"));
+    assert_true(has_warning(c,
+                            "t.conf:6: mail of route \"e.example\" will wait: without TLS, which is not built yet, a "
+                            "password is sent to this machine only"));
+    assert_int_equal(c->warnings.count, 4); /* no listen, no domain */
+    config_free(c);
 }
 
 static void test_many_blocks(void **state)
