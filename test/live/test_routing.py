@@ -231,18 +231,26 @@ def test_a_look_up_that_fails_is_tried_again(world, failures, case, domain):
 
 # ---- null MX -----------------------------------------------------------------------------------------------------------
 
+def told(c, line, reply):
+    """Where look-ups have failed a few times nobody waits for one, until one goes well again: the second time it is known."""
+    def said():
+        c.cmd("RSET")
+        if line.startswith("RCPT"):
+            assert c.cmd("MAIL FROM:<alice+rcpt@example.test>").startswith("250")
+        return c.cmd(line).startswith(reply)
+    wait_until(said, 60 * PATIENCE, 0.2)
+
+
 def test_null_mx_is_said_to_whom_it_concerns(world):
     with world.tacit.connect() as c:
         c.helo()
-        assert c.cmd("MAIL FROM:<alice+rcpt@example.test>").startswith("250")
-        assert c.cmd("RCPT TO:<bob@null.example>").startswith("556 5.1.10")
+        told(c, "RCPT TO:<bob@null.example>", "556 5.1.10")
         assert c.cmd("RCPT TO:<bob@implicit.example>").startswith("250")
-        c.cmd("RSET")
-        assert c.cmd("MAIL FROM:<bob@null-sender.example>").startswith("550 5.7.27")
+        told(c, "MAIL FROM:<bob@null-sender.example>", "550 5.7.27")
         assert c.cmd("MAIL FROM:<bob@implicit.example>").startswith("250")
     with world.tacit.connect(source="127.0.0.3") as c:  # a stranger is not told, but of his own domain
         c.helo()
-        assert c.cmd("MAIL FROM:<bob@null-sender.example>").startswith("550 5.7.27")
+        told(c, "MAIL FROM:<bob@null-sender.example>", "550 5.7.27")
         assert c.cmd("MAIL FROM:<bob@implicit.example>").startswith("250")
         assert c.cmd("RCPT TO:<bob@null.example>").startswith("550 5.7.1 ")
         assert c.cmd("RCPT TO:<alice@example.test>").startswith("250")
