@@ -121,7 +121,7 @@ static int run_reroute(struct cli *cli)
 }
 
 static const struct cli_option list_options[] = {CLI_OPTION_CONFIG, CLI_OPTION_JSON, QUEUE_FILTER_OPTIONS, {0}};
-static const struct cli_option show_options[] = {CLI_OPTION_CONFIG, CLI_OPTION_JSON, {0}};
+static const struct cli_option show_options[] = {CLI_OPTION_CONFIG, CLI_OPTION_JSON, QUEUE_FILTER_OPTIONS, {0}};
 static const struct cli_option change_options[] = {CHANGE_OPTIONS, {0}};
 static const struct cli_option release_options[] = {
     CHANGE_OPTIONS,
@@ -150,12 +150,12 @@ static const struct cli_command list_command = {
     .run = queue_list};
 static const struct cli_command show_command = {
     .name = "show",
-    .arguments = "ID...",
-    .min = 1,
+    .arguments = "[ID...]",
     .max = CLI_UNLIMITED,
     .summary = "shows a message: envelope, recipients and header",
     .description = "Shows all that is known of a message, also the recipients that are done, and its header fields.",
-    .examples = "tacit queue show 6gzvxc16r1000",
+    .examples = "tacit queue show 6gzvxc16r1000\n"
+                "tacit queue show --domain example.org --reply 4.7.0",
     .options = show_options,
     .run = queue_show};
 static const struct cli_command hold_command = {

@@ -207,7 +207,10 @@ static void on_show(json_t *row, void *arg)
 int queue_show(struct cli *cli)
 {
     struct output o = {.json = cli_has(cli, "json"), .now_ms = io_wall_ms()};
-    json_t       *request = queue_request(cli, "queue.show");
+    json_t       *request;
 
+    if (!queue_names_any(cli))
+        return cli_usage(cli, "say which messages: by id, or by a filter such as --domain DOMAIN");
+    request = queue_request(cli, "queue.show");
     return request ? control_call(cli, request, on_show, &o, NULL) : CLI_USAGE;
 }

@@ -307,7 +307,9 @@ def test_user_says_what_it_did_and_lists_for_people(tmp_path):
 
 
 @pytest.mark.parametrize("words,says", [
-    (["list", "--state", "foo"], "--state must be queued"), (["hold"], "--all"), (["remove"], "--all"),
+    (["list", "--state", "foo"], "--state must be queued"), (["hold"], "--all"), (["show"], "by a filter"),
+    (["list", "--larger", "big"], "--larger must be a size"), (["reroute", "--all"], "--via mx"),
+    (["list", "--domain", ""], "--domain must not be empty"), (["remove"], "--all"),
     (["release", "--to", "a@b.example"], "--all"), (["list", "--older", "soon"], "such as 30m")])
 def test_wrong_use_of_the_queue_is_2_without_a_server_too(tmp_path, words, says):
     conf = tmp_path / "tacit.conf"

@@ -40,6 +40,8 @@ def test_what_the_server_said_is_shown_and_found(world):
         assert [r["id"] for r in queue(*filters)] == [row["id"]], filters
     assert [r["id"] for r in queue("--reply", "452")] == [other["id"]]
     assert not queue("--site", "mx.slow.example", "--reply", "452")
+    shown = world.tacit.run("queue", "show", "--site", "mx.slow.example").stdout
+    assert row["id"] in shown and "or later" in shown and other["id"] not in shown
     listing = world.tacit.run("queue", "list", "--domain", "slow.example").stdout
     assert "NEXT" in listing and "mx.slow.example" in listing and "Come back tomorrow" in listing
 
