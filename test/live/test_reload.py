@@ -4,11 +4,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
 
 from conftest import TACIT, free_port, wait_until
+from sending import World
 
 
 def test_the_ready_line_names_every_address(tacit):
@@ -166,3 +169,54 @@ def test_a_paused_queue_accepts_and_keeps(make_tacit):
     tacit.write_config(extra="")
     tacit.reload()
     tacit.wait_mail("alice", 2)
+
+
+def reload_while_sending(t):
+    t.reload()
+    wait_until(lambda: [role for role, _ in t.roles()].count("carrier") == 2 and "reloaded: " in t.log())
+
+
+def kill_back_while_sending(t):
+    os.kill(dict(t.roles())["back"], signal.SIGKILL)
+    wait_until(lambda: "back-0 was killed" in t.log() and "back" in dict(t.roles()))
+
+
+def reload_and_kill_back(t):
+    reload_while_sending(t)
+    kill_back_while_sending(t)
+
+
+def kill_resolver_while_sending(t):
+    os.kill(dict(t.roles())["resolver"], signal.SIGKILL)
+    wait_until(lambda: "resolver-0 was killed" in t.log() and "resolver" in dict(t.roles()))
+
+
+def stop_while_sending(t):
+    t.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "front" not in dict(t.roles()))
+
+
+@pytest.mark.parametrize("disturb", [reload_while_sending, kill_back_while_sending, reload_and_kill_back,
+                                     kill_resolver_while_sending, stop_while_sending])
+def test_what_is_being_sent_is_sent_once(disturb):
+    """The carrier that began it ends it, whoever else is replaced meanwhile."""
+    answer = threading.Event()
+    world = World(extra_global='grace = "20s"')
+    host = world.host("slow.example", message=lambda _: answer.wait(30) and "250 2.0.0 Taken")
+    try:
+        t = world.start().tacit
+        world.send("once", "bob@slow.example")
+        wait_until(lambda: host.messages)
+        disturb(t)
+        answer.set()
+        wait_until(lambda: "result=delivered" in t.log())
+        if disturb is stop_while_sending:
+            t.process.wait(10)
+            t.start()
+        world.gone("once")
+        wait_until(lambda: [role for role, _ in t.roles()].count("carrier") == 1)
+        assert len(host.messages) == 1 and not world.reports("once")
+        assert t.log().count("result=delivered") == 1 and "result=deferred" not in t.log()
+    finally:
+        answer.set()
+        world.stop(failed=sys.exc_info()[0])
