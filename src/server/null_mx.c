@@ -159,16 +159,17 @@ static void looked_up(const struct dns_answer *a, void *arg)
     struct domain  *d = arg;
     struct null_mx *n = d->owner;
     bool            in_time = d->state == ASKED, is_null = dns_is_null_mx(a);
+    bool            quick = now_ms(n) + NULL_MX_WAIT_MS < d->until_ms + NULL_MX_QUICK_MS;
     struct list     waiting;
 
     move(&d->waiting, &waiting);
     d->is_null = is_null;
     d->until_ms = now_ms(n) + hold_ms(a);
     domain_change(d, KNOWN);
-    if (in_time && a->outcome == DNS_FAILED)
-        fail(n);
-    else if (in_time)
+    if (in_time && a->outcome != DNS_FAILED)
         n->failures = 0;
+    else if (in_time && !quick)
+        fail(n);
     tell(&waiting, is_null);
 }
 

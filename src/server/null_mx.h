@@ -12,8 +12,8 @@
  *   LATE    the same, and nobody waits
  *   KNOWN   for the TTL of the answer, within limits; after a failure for NULL_MX_FAILED_MS
  *
- * After NULL_MX_FAILURES look-ups in a row that failed or came late nobody waits at all: one look-up at a time goes on
- * for those who asked, and the first that comes in time ends that. */
+ * After NULL_MX_FAILURES look-ups in a row that came late, or failed and took their time, nobody waits at all: one
+ * look-up at a time goes on for those who asked, and the first that is answered in time ends that. */
 #ifndef TACIT_SERVER_NULL_MX_H
 #define TACIT_SERVER_NULL_MX_H
 
@@ -26,6 +26,8 @@ enum {
     NULL_MX_TTL_MAX_S = 600,
     NULL_MX_FAILED_MS = 15 * 1000,
     NULL_MX_FAILURES = 3,
+    NULL_MX_QUICK_MS =
+        250, /* a failure within that is no reason not to wait: the name servers of one domain are broken */
     NULL_MX_DOMAINS = 4096, /* remembered; the one that was asked for longest ago goes first */
     NULL_MX_OPEN = 1000,    /* look-ups at once; beyond, nobody asks and nobody waits */
 };
