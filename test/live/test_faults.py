@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LOAD, parsed, wait_until
+from conftest import LOAD, free_port, parsed, wait_until
+from scripted import Host
 
 PRELOAD = os.environ.get("TACIT_ALLOC_FAULTS", "")
 needs_preload = pytest.mark.skipif(not PRELOAD, reason="the sanitizers have a malloc of their own")
@@ -316,3 +317,28 @@ def test_memory_of_back(planned):
         return len(tags) >= len(sent)
     wait_until(all_there, 60)
     assert sorted(parsed(m)["X-Tag"] for m in t.mail("alice")) == sorted(sent)
+
+
+@needs_preload
+def test_memory_of_the_carrier(planned):
+    """Every message arrives, once, and the carrier goes on."""
+    host = Host("127.0.1.1", free_port(), extensions=["LIMITS MAILMAX=1"])  # each message has a connection of its own
+    extra = f'{RELAY} route "*" {{ via = "smtp://127.0.1.1:{host.port}" }} queue {{ retry = {{"200ms"}} }}'
+    t, plan = planned("carrier", extra=extra)
+    carrier = pid_of(t, "carrier")
+    sent = []
+
+    def arrived(tag):
+        return sum(parsed(m.content)["X-Tag"] == tag for m in list(host.messages))
+
+    def story(n):
+        sent.append(f"carrier{n}")
+        assert send(t, sent[-1], "bob@remote.example", source=TRUSTED).startswith("250")
+        end = time.monotonic() + 0.3
+        while not arrived(sent[-1]) and time.monotonic() < end:
+            time.sleep(0.005)
+    assert each_allocation(plan, story, 100) > 10
+    wait_until(lambda: not t.queue(), 30)
+    assert [arrived(tag) for tag in sent] == [1] * len(sent)
+    assert pid_of(t, "carrier") == carrier
+    host.stop()
