@@ -44,7 +44,8 @@ void carrier_log_connection(const struct session *s, const char *result, const s
     if (why) {
         if (why->code)
             log_u64("code", why->code);
-        log_str("status", smtp_status_text(why->status, status));
+        else
+            log_str("status", smtp_status_text(why->status, status));
         log_str("reply", str_of(why->text, why->text_len));
         log_str("reason", str_of(why->words, why->words_len));
     }
