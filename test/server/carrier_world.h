@@ -203,33 +203,54 @@ static inline void server_accepted(int fd, const struct io_address *from, void *
         io_stream_read(p->stream, true);
 }
 
-/* On 127.0.0.N, all with one port. */
-static inline void server_init(struct world *w, size_t number)
+/* A listener on 127.0.0.N with the world's port, which the first chooses; -1: somebody has that port there. */
+static inline int server_listen(struct world *w, size_t number)
 {
-    struct server    *s = &w->servers[number];
     struct io_address a[2], bound;
     struct err        err;
     char              text[40];
     size_t            count;
     int               fd;
 
-    s->world = w;
-    list_init(&s->peers);
-    buf_init(&s->content, 8 << 20);
-    buf_init(&s->said, 8 << 20);
     snprintf(text, sizeof text, "127.0.0.%zu:%u", number + 1, w->port);
     assert_true(io_address_parse(str_from(text), a, 2, &count, &err));
     fd = io_listen(&a[0], false, 0, &bound, &err);
-    assert_true(fd >= 0);
-    w->port = io_address_port(&bound);
-    s->acceptor = io_acceptor_new(w->loop, fd, server_accepted, s, &err);
-    assert_non_null(s->acceptor);
+    if (fd >= 0)
+        w->port = io_address_port(&bound);
+    return fd;
 }
 
-static inline void server_close(struct server *s)
+static inline bool servers_listen(struct world *w, int fds[WORLD_SERVERS])
 {
-    io_acceptor_free(s->acceptor);
-    s->acceptor = NULL;
+    w->port = 0;
+    for (size_t i = 0; i < WORLD_SERVERS; i++) {
+        fds[i] = server_listen(w, i);
+        if (fds[i] < 0) {
+            while (i-- > 0)
+                close(fds[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static inline void servers_init(struct world *w)
+{
+    struct err err;
+    int        fds[WORLD_SERVERS], tries = 0;
+
+    while (!servers_listen(w, fds))
+        assert_true(++tries < 100);
+    for (size_t i = 0; i < WORLD_SERVERS; i++) {
+        struct server *s = &w->servers[i];
+
+        s->world = w;
+        list_init(&s->peers);
+        buf_init(&s->content, 8 << 20);
+        buf_init(&s->said, 8 << 20);
+        s->acceptor = io_acceptor_new(w->loop, fds[i], server_accepted, s, &err);
+        assert_non_null(s->acceptor);
+    }
 }
 
 static inline void server_hang_up(struct server *s)
@@ -441,8 +462,7 @@ static inline struct world *world_new(const struct zone *zone, const char *extra
     w->records = true;
     arena_init(&w->arena, 4096, 1 << 20);
     buf_init(&w->out, IPC_MESSAGE_MAX * 2);
-    for (size_t i = 0; i < WORLD_SERVERS; i++)
-        server_init(w, i);
+    servers_init(w);
     w->config = world_config(w, extra);
     w->carrier = carrier_new(w->loop, w->config, &err);
     assert_non_null(w->carrier);
