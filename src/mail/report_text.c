@@ -146,7 +146,7 @@ static struct codes_report words_of(const struct mail_report_recipient *p)
     struct codes_report  words = codes_report(0, p->last_status.class ? p->last_status : p->status);
     struct buf           reply;
 
-    if (!p->code)
+    if (p->code < 400) /* none, or a yes where that was no answer */
         return words;
     buf_init(&reply, TEXT_MAX);
     report_reply(p, true, "", "", &reply);

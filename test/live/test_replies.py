@@ -254,6 +254,7 @@ def test_reply(world, case):
     else:
         report = world.report(case.name)
         assert sorted(report.recipients) == sorted(case.failed)
+        assert "The message was taken" not in report.words, report.words  # what is no answer to us was a yes to something
         for address in case.failed:
             status = report.status(address)
             # An address that fails for good has a status that says so, whatever the last answer was.
