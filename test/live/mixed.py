@@ -5,7 +5,9 @@ BDAT, at once or slowly, on a connection of its own or one of many, or by tacit 
 quiet again, for each message that was answered 250 after its content:
   - each mailbox it was for has it once, with the content that was sent,
   - what cannot be delivered yet is in the queue once, what strangers sent to nobody is held once,
-  - what a client that may know sent to nobody was reported to its sender, once.
+  - what a client that may know sent to nobody was reported to its sender, once,
+  - another server, which has its moods, took what was for its domain: once, or again only where nobody knows whether its
+    answer was read, or where both who knew of it, carrier and back, were killed before it can have been written down.
 What was refused is nowhere, and what got no answer, for the connection broke, is complete, or nowhere. No mailbox and
 no queue has anything that was not sent. When the queue has been emptied, the spool shrinks to a few segments, and no
 body is left.
@@ -23,18 +25,22 @@ import time
 import zlib
 
 from conftest import TACIT, Raw, free_port, wait_until, without_trace
+from scripted import LOSE, Host
 
 DOMAIN = "example.test"
 EXTRA = """
 relay { networks = {"127.0.0.2"} }
 limits { inline_body = "8K"  session_time = "10s"  idle_commands = 1000 }
 spool { segment = "256K" }
-queue { local_retry = {"300ms", "1s", "2s"}  deliveries = 8 }
+queue { local_retry = {"300ms", "1s", "2s"}  retry = {"300ms", "1s", "2s"}  deliveries = 8 }
+route "far.example" { via = "smtp://127.0.1.1:%d" }
+route "*" { via = "hold:" }
 fronts = %d
 """
+RECORDING = 2  # seconds that it may take, on a busy machine, until what a server answered is in back's lane
 ENDS = 5  # of one role in the life of a master: one more within ten seconds, and it pauses
 
-# (trusted, recipients, octets of content, boxes that get it, where else it is: "queue", "held", "report", "both")
+# (trusted, recipients, octets of content, boxes that get it, where else it is: "queue", "held", "report", "both", "far")
 KINDS = [
     (False, ["alice"], 300, ["alice"], None),
     (False, ["alice"], 6000, ["alice"], None),
@@ -54,6 +60,8 @@ KINDS = [
     (True, ["broken"], 700, ["alice"], "report"),
     (True, ["broken", "someone@remote.example"], 15_000, ["alice"], "both"),
     (True, ["team", "bob"], 3000, ["alice", "bob", "carol"], None),
+    (True, ["zoe@far.example"], 900, [], "far"),
+    (True, ["zoe@far.example", "bob"], 70_000, ["bob"], "far"),
 ]
 STRANGERS, TRUSTED = [k for k in KINDS if not k[0]], [k for k in KINDS if k[0]]
 BOXES = ["alice", "bob", "carol", "dave", "full"]
@@ -187,7 +195,9 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         self.lmtp = free_port()
-        self.t = make(extra=EXTRA % 2,
+        self.far = self.another_server()
+        self.killed = []  # (role, when)
+        self.t = make(extra=self.extra(2),
                       extra_listen=f'listen lmtp {{ address = "127.0.0.1:{self.lmtp}"  protocol = "lmtp" }}')
         t = self.t
         t.start()
@@ -203,10 +213,23 @@ class World:
         self.done = collections.Counter()
         self.ends = collections.Counter()
 
+    def another_server(self):
+        moods = random.Random(self.seed)
+
+        def moody(usual, *others):
+            return lambda _: moods.choice(others) if moods.random() < 0.1 else usual
+        return Host("127.0.1.1", free_port(), extensions=["PIPELINING"], rcpt=moody("250 2.1.5 Ok", "450 4.2.1 Later"),
+                    mail=moody("250 2.1.0 Ok", "421 4.3.2 Later"),
+                    message=moody("250 2.0.0 Ok", "451 4.3.0 Later", LOSE))
+
+    def extra(self, fronts):
+        return EXTRA % (self.far.port, fronts)
+
     # -- what happens -----------------------------------------------------------------------------------------------
     def kill(self, victims):
         for role, pid in victims:
             self.ends[role] += 1
+            self.killed.append((role, time.time()))
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -218,6 +241,7 @@ class World:
             t.stop()
         else:
             t.process.kill()
+            self.killed += [("carrier", time.time()), ("back", time.time())]
             if how == "all":
                 self.kill(roles)
             t.process.wait()
@@ -230,7 +254,7 @@ class World:
     def disturb(self):
         """One disturbance."""
         what = self.rng.choices(["front", "keeper", "back", "resolver", "carrier", "two", "roles", "all", "master",
-                                 "stop", "reload"], [8, 4, 10, 2, 5, 5, 3, 2, 2, 1, 2])[0]
+                                 "stop", "reload"], [8, 4, 10, 2, 8, 5, 3, 2, 2, 1, 2])[0]
         pick = self.rng.random()
         pair = self.rng.random()
         roles = sorted(self.t.roles())
@@ -244,7 +268,7 @@ class World:
         elif what == "roles":
             self.kill(roles)
         elif what == "reload":
-            self.t.write_config(extra=EXTRA % (1 + int(pick * 3)))
+            self.t.write_config(extra=self.extra(1 + int(pick * 3)))
             self.t.reload()
         elif what != "two":
             self.restart(what)
@@ -273,6 +297,10 @@ class World:
                        for r in rows)
         wait_until(quiet, 240, 0.3)
 
+    def was_forgotten(self, message):
+        after = {role for role, when in self.killed if 0 <= when - message.when < RECORDING}
+        return {"carrier", "back"} <= after
+
     def files(self, box):
         return [p for p in (self.t.maildir(box) / "new").glob("*")]
 
@@ -280,7 +308,7 @@ class World:
         """Compares what was sent with what is there. Nothing may be there twice."""
         wrong = []
         by_tag = {s.tag: s for s in sent}
-        found = {name: collections.Counter() for name in BOXES + ["reports", "queue", "held"]}
+        found = {name: collections.Counter() for name in BOXES + ["reports", "queue", "held", "far", "perhaps"]}
         for box in BOXES:
             for path in self.files(box):
                 text = path.read_bytes()
@@ -295,6 +323,11 @@ class World:
                 found[box][tag] += 1
                 if tag in by_tag and zlib.crc32(without_trace(text)) != by_tag[tag].crc:
                     wrong.append(f"{tag} in {box} is not what was sent")
+        for m in list(self.far.messages):
+            tag = re.search(rb"^X-Load-Tag: (\w+)", m.content[:4000], re.M)[1].decode()
+            found["perhaps" if m.answer_may_be_lost() or self.was_forgotten(m) else "far"][tag] += m.answered
+            if tag in by_tag and m.answered and zlib.crc32(without_trace(m.content)) != by_tag[tag].crc:
+                wrong.append(f"{tag} at the other server is not what was sent")
         for row in self.t.queue():
             local = row["sender"].split("@")[0]
             tag = local.split("+")[1] if "+" in local else local
@@ -313,7 +346,9 @@ class World:
             expected = {box: int(box in boxes) for box in BOXES[:3]}
             expected["held"] = int(rest == "held")
             expected["reports"] = int(rest in ("report", "both"))
+            expected["far"] = int(rest == "far")
             got = {name: found[name][s.tag] for name in expected}
+            got["far"] = got["far"] or min(1, found["perhaps"][s.tag])
             got["rest"], expected["rest"] = found["queue"][s.tag], int(rest in ("queue", "both"))
             if "full" in s.kind[1]:  # the first few found room
                 got["rest"] += found["full"][s.tag]
@@ -329,6 +364,7 @@ class World:
         """Before the next load: the mailboxes are read and the queue is emptied."""
         self.t.run("queue", "remove", "--all", timeout=600)
         wait_until(lambda: self.t.queue() == [], 60)
+        self.far.messages.clear()
         for box in BOXES:
             for path in self.files(box):
                 if box == "full":
