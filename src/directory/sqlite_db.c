@@ -87,7 +87,7 @@ int sqlite_db_step(sqlite3_stmt *st)
     return code;
 }
 
-bool sqlite_db_run(struct sqlite_db *s, int statement, struct err *err)
+bool sqlite_db_run(struct sqlite_db *s, unsigned statement, struct err *err)
 {
     int code = sqlite_db_step(s->statements[statement]);
 

@@ -43,7 +43,7 @@ bool sqlite_db_fail(struct sqlite_db *s, int code, struct err *err);
 /* SQLITE_ROW, SQLITE_DONE, or why not; resets the statement at its end. */
 int  sqlite_db_step(sqlite3_stmt *st);
 /* A statement that gives no rows. */
-bool sqlite_db_run(struct sqlite_db *s, int statement, struct err *err);
+bool sqlite_db_run(struct sqlite_db *s, unsigned statement, struct err *err);
 void sqlite_db_roll_back(struct sqlite_db *s); /* if a transaction is open */
 /* Whoever opens it from now on is told that it is damaged, also where damage is not met at once. */
 void sqlite_db_mark_damaged(struct sqlite_db *s);

@@ -297,6 +297,9 @@ static void warn_about_values(struct checking *c)
     if (config->queue.delay_notice && config->queue.delay_notice >= config->queue.expire)
         warn_at(c, config_line_of(c->lines, "queue", 0, "delay_notice"),
                 "delay_notice is not before expire: no notice of a delay will be sent");
+    if (config->contacts.suppress > config->contacts.keep)
+        warn_at(c, config_line_of(c->lines, "contacts", 0, "suppress"),
+                "suppress is longer than keep: what is forgotten cannot be refused");
 }
 
 bool config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err)

@@ -305,9 +305,11 @@ static void test_warnings(void **state)
     struct config *c = good(HOST "disclosure {\n vrfy = \"answer\" }\nrelay { networks = {\"0.0.0.0/0\"} }\n"
                                  "limits { sessions = 10 }\nqueue { expire = 1h delay_notice = 2h }\n"
                                  "domain \"a.example\" { deliver = \"maildir:all\" }\n"
-                                 "domain \"b.example\" { deliver = \"maildir:m/{local}\" }\n");
+                                 "domain \"b.example\" { deliver = \"maildir:m/{local}\" }\n"
+                                 "contacts { keep = 1d suppress = 2d }\n");
 
     (void)state;
+    assert_true(has_warning(c, "t.conf:9: suppress is longer than keep: what is forgotten cannot be refused"));
     assert_true(has_warning(c, "t.conf:3: vrfy = \"answer\" tells anybody on the internet which addresses exist"));
     assert_true(
         has_warning(c, "t.conf:4: networks holds every address there is: this server will relay mail for anybody"));
