@@ -1,9 +1,9 @@
 /* back_carry.c: channels to the carrier, and the carriages that went through them.
  *
  * Several carriers may live during a reload; the newest gets what is new, and the others end what they have. Nothing is
- * given before WELCOME: until then it is not known what the carrier has from a back that ended. What comes from a
- * carrier is checked as if it had fallen into a stranger's hands: it can say what became of what it was given, and at
- * its start name messages that are in the queue, no more.
+ * given, to none of them, before each has said WELCOME: until then it is not known what it has from a back that ended.
+ * What comes from a carrier is checked as if it had fallen into a stranger's hands: it can say what became of what it
+ * was given, and at its start name messages that are in the queue, no more.
  *
  * Rejected: to keep each attempt in memory until the last server of a thousand has answered. */
 #include "server/back.h"
@@ -163,11 +163,19 @@ void back_carry_fill(struct back *b, uint64_t now_ms)
 
 /* ---- the carrier's side ---- */
 
-struct back_carrier *back_carrier_newest(struct back *b)
+struct back_carrier *back_carrier_ready(struct back *b)
 {
-    struct list *last = b->carry.carriers.prev;
+    struct back_carrier *ready = NULL;
 
-    return last == &b->carry.carriers ? NULL : LIST_ITEM(last, struct back_carrier, link);
+    LIST_EACH (link, &b->carry.carriers) {
+        struct back_carrier *c = LIST_ITEM(link, struct back_carrier, link);
+
+        if (!c->welcome)
+            return NULL; /* it may have what is to be given */
+        if (c->rests_until_ms <= io_loop_now_ms(b->loop) && back_carrier_has_room(c, false))
+            ready = c;
+    }
+    return ready;
 }
 
 bool back_carrier_send(struct back_carrier *c, struct str message, int fd)
@@ -182,10 +190,7 @@ bool back_carrier_has_room(const struct back_carrier *c, bool with_fd)
 
 bool back_carry_is_open(struct back *b)
 {
-    const struct back_carrier *c = back_carrier_newest(b);
-
-    return c && c->welcome && c->rests_until_ms <= io_loop_now_ms(b->loop) && back_carrier_has_room(c, false) &&
-           b->carry.messages.used < b->config->queue.remote;
+    return b->carry.messages.used < b->config->queue.remote && back_carrier_ready(b);
 }
 
 void back_carrier_rest(struct back_carrier *c) { c->rests_until_ms = io_loop_now_ms(c->back->loop) + REST_MS; }

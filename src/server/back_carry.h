@@ -100,8 +100,8 @@ struct back_carriage *back_carriage_find(struct back *b, uint64_t id, uint32_t n
 struct back_carriage *back_carriage_new(struct back *b, struct back_carrier *carrier, uint64_t id, uint32_t *indices,
                                         size_t count);
 void                  back_carriage_free(struct back *b, struct back_carriage *c);
-/* Sends to the carrier that gets what is new. */
-struct back_carrier  *back_carrier_newest(struct back *b);
+/* The carrier that gets what is new; NULL: none now. */
+struct back_carrier  *back_carrier_ready(struct back *b);
 bool                  back_carrier_send(struct back_carrier *c, struct str message, int fd);
 /* So that the channel does not overflow; a descriptor that is queued is one that is open. */
 bool                  back_carrier_has_room(const struct back_carrier *c, bool with_fd);
@@ -114,7 +114,7 @@ bool       way_leads_out(const struct attempt *a, size_t i); /* its domain is no
  * nothing yet. False: no memory. */
 bool       way_take(struct attempt *a, size_t i, struct str deliver, const char **ret_result);
 /* Whether the server that such a recipient goes to speaks for its domain: by the DNS, or by a route written for it. */
-bool way_is_of_domain(const struct attempt *a, size_t i);
+bool       way_is_of_domain(const struct attempt *a, size_t i);
 /* The way of mail that an operator released from the way `hold:`. */
 struct str way_released(const struct attempt *a);
 

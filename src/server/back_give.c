@@ -203,7 +203,7 @@ static void keep_record(struct attempt *a, const struct queue_message *m)
 void carry_give(struct attempt *a)
 {
     struct back          *b = a->back;
-    struct back_carrier  *carrier = back_carrier_newest(b);
+    struct back_carrier  *carrier = back_carrier_ready(b);
     struct queue_message *m = queue_find(&b->queue, a->id);
     const struct way     *w;
     struct content        content;

@@ -301,6 +301,31 @@ static void opened(void)
     CHECK(given_count == 1 && recorded_count >= 2 && !back->queue.messages);
 }
 
+/* During a reload there are two: the new one must not get what the old one has, and says only later. */
+static void opened_by_another(void)
+{
+    struct io_ipc *old;
+    uint32_t       zero = 0;
+
+    begin("");
+    carrier_begin(false);
+    old = carrier;
+    carrier_begin(true);
+    settle_blindly = true;
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
+    settle();
+    CHECK(given_count == 0);
+    carrier = old;
+    carrier_say(&(struct carriage_message){.kind = CARRIAGE_OPEN,
+                                           .carriage = {.id = message_id, .indices = &zero, .recipient_count = 1}});
+    carrier_say(&(struct carriage_message){.kind = CARRIAGE_WELCOME});
+    settle();
+    CHECK(given_count == 0);
+    io_ipc_free(old); /* nothing is known of it */
+    pass(300);
+    CHECK(given_count == 0 && queue_find(&back->queue, message_id)->attempts == 1);
+}
+
 static void cut(void)
 {
     struct queue_message *m;
@@ -420,6 +445,7 @@ CASE(discarded)
 CASE(own_lmtp)
 CASE(no_notices_for_strangers)
 CASE(opened)
+CASE(opened_by_another)
 CASE(cut)
 CASE(room)
 CASE(own_limit)
@@ -444,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_own_lmtp),
         cmocka_unit_test(test_no_notices_for_strangers),
         cmocka_unit_test(test_opened),
+        cmocka_unit_test(test_opened_by_another),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_own_limit),
