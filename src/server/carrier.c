@@ -30,9 +30,10 @@ static void wake(void *arg) { (void)arg; /* the end of the round does it: carrie
 
 /* ---- the end ---- */
 
+/* What nobody has recorded waits, also for a back that is being replaced: it must not be sent again. */
 void carrier_check_drained(struct carrier *c)
 {
-    if (!c->draining || c->is_drained || !list_is_empty(&c->sessions) || (c->back && c->carries.used))
+    if (!c->draining || c->is_drained || !list_is_empty(&c->sessions) || c->carries.used)
         return;
     c->is_drained = true;
     c->drained(c->drained_arg);
