@@ -233,17 +233,20 @@ const struct cli_command queue_command = {
     .summary = "shows and handles messages that are not delivered yet",
     .description =
         "Messages are named by id or by a filter. Several filters must all fit, those about recipients one recipient "
-        "that is not done yet. What is done to a message is done for all of its recipients that are left; list with "
-        "the "
-        "same filter shows first which messages are meant. Searches by domain, sender, recipient, site or code of the "
-        "reply take less than a second in a queue of a million messages.\n\nA change of very many messages shows how "
-        "far it is, and ends with Ctrl-C or when the terminal is lost: what was done stays done, and the same command "
-        "does the rest. With --background the server goes on by itself, until it is stopped or reloaded.\n\nStates: "
-        "queued (not attempted "
-        "yet), active (being attempted), deferred (to be attempted again), waiting (its way out is "
-        "hold:, see tacit.conf; for release), unclaimed (from a stranger for a mailbox that does not exist; held for "
-        "some days), held (by "
-        "tacit queue hold).",
+        "that is not done yet. list shows first which messages a command with the same filter means. Searches by "
+        "domain, "
+        "sender, recipient, site or code of the reply take less than a second in a queue of a million messages.\n\n"
+        "What is done to a message is done for all of its recipients that are left. What another server is being asked "
+        "to take at the moment goes on to its end.\n\n"
+        "A change of very many messages shows how far it is, and ends with Ctrl-C or when the terminal is lost: what "
+        "was "
+        "done stays done, and the same command does the rest. With --background the server goes on by itself, until it "
+        "is stopped or reloaded.\n\n"
+        "States: queued (not attempted yet), active (being attempted), deferred (to be attempted again), waiting (its "
+        "way "
+        "out is hold:, see tacit.conf; for release), unclaimed (from a stranger for a mailbox that does not exist; "
+        "held "
+        "for some days), held (by tacit queue hold).",
     .examples = "tacit queue list\n"
                 "tacit queue retry --domain example.org",
     .subs = subs};

@@ -168,6 +168,8 @@ static bool describe(struct look *l, const struct lane_record *r, uint64_t *ret_
         *ret_id = p.id;
         for (size_t i = 0; i < p.recipient_count; i++)
             buf_printf(out, "%s%s", i ? " " : "", recipient_state_name(p.recipients[i].state));
+        if (p.via.len)
+            buf_printf(out, " via %.*s", STR_ARG(p.via));
         return true;
     case RECORD_EXPANSION:
         if (!expansion_get(r->payload, &l->scratch, &e))
