@@ -26,7 +26,7 @@ struct mail_report_recipient {
     enum mail_report_action action;
     struct codes_status     status;      /* its class is shown as the action wants it: 5, 4 or 2 */
     struct codes_status     last_status; /* FAILED for time ran out: what stood in the way; class 0: it did not */
-    bool                    is_behind;   /* FAILED: final itself is right; what it leads to fails */
+    bool                    is_behind;   /* FAILED, DELAYED: final itself is right; what it leads to fails */
 
     /* Of another server that was asked; all empty and 0: none was, or the reader must not learn of it. */
     struct str remote, remote_address; /* "mx.example.net", "192.0.2.1" or "2001:db8::1"; one may be empty */

@@ -239,7 +239,11 @@ static void failed_put(const struct mail_report *r, const struct mail_report_rec
 
 static void delayed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
 {
-    letter_text(out, true, "    Not delivered yet: ", "    ", words_of(p).happened);
+    letter_text(out, true, "    Not delivered yet: ", "    ",
+                p->is_behind
+                    ? STR("This address is right, but it leads on to others, and one of them does not take the "
+                          "message yet.")
+                    : words_of(p).happened);
     server_words_put(p, out);
     attempts_put(r, p, out);
     if (!p->retry_until_ms)

@@ -70,7 +70,7 @@ def test_mailman(reports):
     found = read([sys.executable, "-c", READ_BY_MAILMAN], {"PYTHONPATH": ":".join(places)}, reports)
     for name, (for_now, for_good) in found.items():
         if name.startswith("delayed"):
-            assert (for_now, for_good) == (["dave@example.net"], []), name
+            assert len(for_now) == 1 and for_good == [], name
         elif name.startswith("failed"):
             assert for_now == [] and for_good == GONE.get(name, for_good) and for_good, name
         elif name in ("delivered", "relayed", "relayed-moved", "expanded"):
