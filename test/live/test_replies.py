@@ -8,6 +8,8 @@ Outcomes:
   REFUSED  the server refuses us altogether: a few attempts, then it failed
   EXPIRED  it was put off until the queue gave it up, and the sender was told the last reason
 """
+import re
+
 import pytest
 
 from conftest import PATIENCE
@@ -243,18 +245,27 @@ def taken_by(host, case):
     return sorted(r for m in host.messages if m.answered for r in m.recipients)
 
 
+def attempts(world, address, result):
+    """In which attempts that was the result, by the log."""
+    return [int(n) for n in re.findall(rf" attempt .*rcpt={re.escape(address)} attempt=(\d+) result={result} ",
+                                       world.tacit.log())]
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c.outcome], ids=lambda c: c.name)
 def test_reply(world, case):
     hosts, taken = case.hosts, sorted(r for r in case.to if case.outcome in (TAKEN, LATER) or r not in case.failed)
     world.gone(case.name)
     connections = len(hosts[0].said)
     assert sorted(r for h in hosts for r in taken_by(h, case)) == taken
+    delivered = [n for address in taken for n in attempts(world, address, "delivered")]
+    assert len(delivered) == len(taken) and (max(delivered, default=1) > 1) == (case.outcome == LATER), delivered
     if case.outcome in (TAKEN, LATER):
         assert not world.reports(case.name), world.report(case.name).words
     else:
         report = world.report(case.name)
         assert sorted(report.recipients) == sorted(case.failed)
         assert "The message was taken" not in report.words, report.words  # what is no answer to us was a yes to something
+        assert ("This server tried for" in report.words) == (case.outcome == EXPIRED), report.words
         for address in case.failed:
             status = report.status(address)
             # An address that fails for good has a status that says so, whatever the last answer was.
