@@ -19,13 +19,13 @@ EXTRA = """
 relay {{ networks = {{"127.0.0.1"}} }}
 dns {{ server = "{dns}"  validate = false }}
 route "*" {{ port = {port}  connect_timeout = "1s" }}
-queue {{ retry = {{{retry}}}  local_retry = {{{retry}}}  expire = "{expire}"  expire_report = "{expire}"  delay_notice = 0 }}
+queue {{ retry = {{{retry}}}  local_retry = {{{retry}}}  expire = "{expire}"  expire_report = "{expire}"  delay_notice = {delay} }}
 {more}
 """
 
 
 class World:
-    def __init__(self, retry='"500ms", "1s"', expire="6s", more="", zone="", extra_global='grace = "3s"', **settings):
+    def __init__(self, retry='"500ms", "1s"', expire="6s", delay="0", more="", zone="", extra_global='grace = "3s"', **settings):
         self.dir = tempfile.mkdtemp(prefix="tacit-live-")
         os.chmod(self.dir, 0o755)
         self.port = free_port()
@@ -33,7 +33,7 @@ class World:
         self.zone = [zone]
         self.names = dict(silent=[], failing=[], refused=[], forged=[])
         self.settings = dict(settings, extra_global=extra_global)
-        self.queue = dict(retry=retry, expire=expire, more=more)
+        self.queue = dict(retry=retry, expire=expire, delay=delay, more=more)
         self.tacit = self.dns = None
         self.seen = {}
 

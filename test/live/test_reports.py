@@ -199,3 +199,36 @@ def test_trace_and_show_tell_what_was_said(world):
     assert "what next" in show and ("it is tried again at" in show or "attempted now" in show)
     assert f"{row['id']}  still in the queue, " in trace
     world.tacit.run("queue", "remove", row["id"])
+
+
+def test_strangers_hear_nothing_of_where_mail_goes(world):
+    sender = world.sender("stranger")
+    with world.tacit.connect(source="127.0.0.9") as c:
+        c.helo()
+        c.cmd(f"MAIL FROM:<{sender}>")
+        for to in ("sales", "news"):  # one fails at the other server, one is taken there
+            assert c.cmd(f"RCPT TO:<{to}@example.test> NOTIFY=SUCCESS,FAILURE,DELAY").startswith("250")
+        c.cmd("DATA")
+        c.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+        assert c.reply().startswith("250")
+    row = wait_until(lambda: (r := world.row("stranger")) and r["state"] == "unclaimed" and r, 20 * PATIENCE)
+    assert not world.reports("stranger")
+    world.tacit.run("queue", "remove", row["id"])
+
+
+def test_a_delay_is_told_once(request):
+    w = World(expire="30s", delay='"1s"')
+    try:
+        w.host("plain.example", name="mx.plain.example", rcpt=said_to)
+        w.start()
+        w.send("late", "later@plain.example")
+        report = w.report("late")
+        row = report.recipients["later@plain.example"]
+        assert (row["Action"], row["Status"], report.message["Subject"]) == ("delayed", "4.7.1", "Delayed: a test")
+        assert row["Will-Retry-Until"] and report.diagnostic("later@plain.example").startswith("smtp; 451 4.7.1 Greyl")
+        assert "You need not do" in report.words and "You are told if it has not arrived by then." in report.words
+        attempts = w.row("late")["attempts"]
+        wait_until(lambda: w.row("late")["attempts"] >= attempts + 2, 20 * PATIENCE)
+        assert len(w.reports("late")) == 1
+    finally:
+        w.stop(request.session.testsfailed > 0)
