@@ -37,7 +37,6 @@ route "far.example" { via = "smtp://127.0.1.1:%d" }
 route "*" { via = "hold:" }
 fronts = %d
 """
-RECORDING = 2  # seconds that it may take, on a busy machine, until what a server answered is in back's lane
 ENDS = 5  # of one role in the life of a master: one more within ten seconds, and it pauses
 
 # (trusted, recipients, octets of content, boxes that get it, where else it is: "queue", "held", "report", "both", "far")
@@ -297,10 +296,6 @@ class World:
                        for r in rows)
         wait_until(quiet, 240, 0.3)
 
-    def was_forgotten(self, message):
-        after = {role for role, when in self.killed if 0 <= when - message.when < RECORDING}
-        return {"carrier", "back"} <= after
-
     def files(self, box):
         return [p for p in (self.t.maildir(box) / "new").glob("*")]
 
@@ -325,7 +320,7 @@ class World:
                     wrong.append(f"{tag} in {box} is not what was sent")
         for m in list(self.far.messages):
             tag = re.search(rb"^X-Load-Tag: (\w+)", m.content[:4000], re.M)[1].decode()
-            found["perhaps" if m.answer_may_be_lost() or self.was_forgotten(m) else "far"][tag] += m.answered
+            found["perhaps" if m.answer_may_be_lost() or m.may_be_forgotten(self.killed) else "far"][tag] += m.answered
             if tag in by_tag and m.answered and zlib.crc32(without_trace(m.content)) != by_tag[tag].crc:
                 wrong.append(f"{tag} at the other server is not what was sent")
         for row in self.t.queue():

@@ -19,6 +19,8 @@ ORDINARY = {"greeting": "220 {host} ESMTP", "ehlo": "250 {host}", "helo": "250 {
             "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok", "data": "354 Go ahead", "message": "250 2.0.0 Taken",
             "quit": "221 2.0.0 Bye", "rset": "250 2.0.0 Ok", "auth": "235 2.7.0 Ok", "noop": "250 2.0.0 Ok"}
 
+RECORDING = 2  # seconds that it may take, on a busy machine, until what a server answered is in back's lane
+
 
 def cut(octets):
     return octets, LOSE
@@ -39,6 +41,10 @@ class Message:
     def answer_may_be_lost(self):
         """Nothing came after the answer to it, so nobody knows whether it was read."""
         return self.session.last is self
+
+    def may_be_forgotten(self, killed):
+        """The two who learnt of the answer were killed before it can have been written down. `killed`: (role, when)."""
+        return {"carrier", "back"} <= {role for role, when in killed if 0 <= when - self.when < RECORDING}
 
 
 class Host:
