@@ -186,7 +186,7 @@ def test_a_damaged_database(world, told):
     wait_until(lambda: "moves the damaged" in t.log(), 20 * PATIENCE)
     assert "damage" in contacts(t, "list", check=False).stderr
     t.reload()
-    wait_until(lambda: "contacts.db.damaged" in t.log(), 20 * PATIENCE)
+    wait_until(lambda: "contacts.db.damaged" in t.log() and "reloaded:" in t.log(), 20 * PATIENCE)
     world.send("mended", "fresh@people.example")
     wait_until(lambda: "fresh@people.example" in rows(t), 20 * PATIENCE)
     assert (t.data / "contacts.db.damaged").exists()
