@@ -25,8 +25,8 @@ static bool gets_written(const struct attempt *a, size_t i)
     if (a->to[i].state == RECIPIENT_DELIVERED)
         return true;
     for (size_t k = i + 1; k < a->count && a->to[i].children; k++)
-        if (a->to[k].parent == i && a->to[k].due)
-            return true;
+        if (a->to[k].parent == i && a->to[k].due && !(a->to[k].flags & EXPANDED_REMOTE))
+            return true; /* into a mailbox here */
     return false;
 }
 
