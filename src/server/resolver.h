@@ -1,6 +1,6 @@
 /* resolver.h: what asks the DNS for fronts and the carrier: one cache for all of them, and the only part that opens
- * sockets to name servers. What comes from there is read by nobody who holds mail, a directory or a client's session. The
- * questions and answers are those of lookup.h. */
+ * sockets to name servers. What comes from there is read by nobody who holds mail, a directory or a client's session.
+ * The questions and answers are those of lookup.h. */
 #ifndef TACIT_SERVER_RESOLVER_H
 #define TACIT_SERVER_RESOLVER_H
 

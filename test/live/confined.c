@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +125,16 @@ static int reach(unsigned short port, int how)
                                 : (int)sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&a, sizeof a);
 }
 
+/* As tacit queue does. */
+static int operate(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int                fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", below("CONFINED_DATA", "/run/control.sock"));
+    return fd < 0 ? -1 : connect(fd, (void *)&a, sizeof a);
+}
+
 #define CALL(...) (syscall(__VA_ARGS__) < 0 ? -1 : 0)
 static struct rlimit limit = {4096, 4096};
 
@@ -187,6 +198,7 @@ static struct rlimit limit = {4096, 4096};
     DEED(connect_elsewhere, reach(1, SYS_connect))                                         \
     DEED(connect_with_data, reach(1, SYS_sendmsg))                                         \
     DEED(connect_with_data_by_sendto, reach(1, SYS_sendto))                                \
+    DEED(operate, operate())                                                               \
     DEED(bind_tcp, reach(61999, SYS_bind))                                                 \
     DEED(accept, accept(-1, NULL, NULL))                                                   \
     DEED(connect, connect(-1, NULL, 0))                                                    \

@@ -197,8 +197,10 @@ def test_what_is_tried_from_inside(make_confined, who):
     report = t.dir / "report"
     t.start(CONFINED_REPORT=report)
     seen = {tuple(line.split()[:2]): line.split()[2] for line in report.read_text().splitlines()}
+    # The control socket is its maker's: where all are one user, permissions do not keep the carrier from it.
+    deeds = dict(DEEDS, operate=(CARRIER, DENIED if ROOT and not t.ordinary else OK, KILLED))
     wrong = [f"{role}: {deed}: {seen.get((role, deed))}, not {expected(rule, role)}"
-             for role in ROLES for deed, rule in DEEDS.items() if seen.get((role, deed)) != expected(rule, role)]
+             for role in ROLES for deed, rule in deeds.items() if seen.get((role, deed)) != expected(rule, role)]
     wrong += [f"master: {deed}: {seen.get(('master', deed))}, not {what}" for deed, what in MASTERS.items()
               if seen.get(("master", deed)) != what]
     assert not wrong, "\n".join(wrong)
