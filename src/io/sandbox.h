@@ -49,6 +49,7 @@ enum sandbox_profile {
     SANDBOX_BACK = 4,
     SANDBOX_RESOLVER = 8,
     SANDBOX_CARRIER = 16,
+    SANDBOX_CARRIER_SOCKETS = 32, /* it may connect to Unix sockets too */
 };
 
 struct sandbox_needs {

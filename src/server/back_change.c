@@ -51,8 +51,15 @@ static bool get_via(struct order *o, char ret_wrong[128])
     struct via  via;
 
     o->change.via = text && strcmp(text, "configured") != 0 ? str_from(text) : STR_NONE;
-    if (text && (!o->change.via.data || via_parse(o->change.via, &o->arena, &via)))
+    if (text && !o->change.via.data)
         return true;
+    if (text && via_parse(o->change.via, &o->arena, &via)) {
+        if (via.kind != VIA_SOCKET || config_uses_sockets(o->back->config))
+            return true;
+        snprintf(ret_wrong, 128,
+                 "the carrier opens no Unix socket unless a route or a domain of the configuration goes to one");
+        return false;
+    }
     snprintf(ret_wrong, 128, "\"via\" must be mx, smtp:HOST, smtp:HOST:PORT, lmtp:..., hold:, discard: or configured");
     return false;
 }

@@ -119,6 +119,9 @@ bool                        config_networks_have(const struct config_networks *n
 /* "base/relative", or `path` if it is absolute, NUL-terminated in `arena`. */
 struct str                  config_path(const char *base, struct str path, struct arena *arena);
 
+/* Whether anything goes to a Unix socket: a route, or the mail of a domain. */
+bool config_uses_sockets(const struct config *config);
+
 /* Where it is remembered what other servers said (directory/contacts.h); the same. */
 struct str config_contacts_path(const struct config *config, struct arena *arena);
 

@@ -1,6 +1,8 @@
 /* config_find.c: which block holds for an address. */
 #include "server/config.h"
 
+#include "queue/via.h"
+
 #include <stdio.h>
 
 enum { TITLE_MAX = 512 };
@@ -44,6 +46,29 @@ const struct config_route *config_route_find(const struct config *config, const 
     if (!r && config->route_count && sender->domain.len)
         r = route_of_sender(config, sender);
     return r ? r : config_route_titled(config, STR("*"));
+}
+
+static bool is_socket(const char *via)
+{
+    struct arena arena;
+    struct via   parsed;
+    bool         is;
+
+    arena_init(&arena, VIA_TEXT_MAX, 4 * VIA_TEXT_MAX);
+    is = via_parse(str_from(via), &arena, &parsed) && parsed.kind == VIA_SOCKET;
+    arena_done(&arena);
+    return is;
+}
+
+bool config_uses_sockets(const struct config *config)
+{
+    for (size_t i = 0; i < config->route_count; i++)
+        if (is_socket(config->routes[i].via))
+            return true;
+    for (size_t i = 0; i < config->domain_count; i++)
+        if (is_socket(config->domains[i].deliver))
+            return true;
+    return false;
 }
 
 struct str config_contacts_path(const struct config *config, struct arena *arena)

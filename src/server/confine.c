@@ -10,7 +10,8 @@
  *   keeper    its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
  *   back      the spool, and the roots of the mailboxes
  *   resolver  nothing: what it reads it has read before; TCP to name servers' ports
- *   carrier   nothing: contents come as descriptors from back; TCP to any port, and Unix sockets, which need no right
+ *   carrier   nothing: contents come as descriptors from back; TCP to any port. Unix sockets only where mail goes to
+ *             one: Landlock cannot say to which, and ours are Unix sockets too
  *
  * Landlock grants trees and cannot take a part out again. `data` itself is therefore given to nobody (unless mailboxes
  * or a file: directory lie right in it), and the keeper cannot open a database that was put in place of its own: it
@@ -119,6 +120,8 @@ bool confine_role(const struct config *config, enum role role, unsigned lane, st
     collect(&p, config, role, lane);
     needs.paths = p.items;
     needs.path_count = p.count;
+    if (role == ROLE_CARRIER && config_uses_sockets(config))
+        needs.profile = SANDBOX_CARRIER_SOCKETS;
     if (role == ROLE_RESOLVER) {
         needs.ports = ports;
         needs.port_count = name_server_ports(config, ports);

@@ -131,7 +131,7 @@ static int operate(void)
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     int                fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-    snprintf(a.sun_path, sizeof a.sun_path, "%s", below("CONFINED_DATA", "/run/control.sock"));
+    snprintf(a.sun_path, sizeof a.sun_path, "%.100s", below("CONFINED_DATA", "/run/control.sock"));
     return fd < 0 ? -1 : connect(fd, (void *)&a, sizeof a);
 }
 

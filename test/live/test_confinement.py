@@ -50,7 +50,8 @@ DEEDS = {
     "unlink_mail": (FRONT_0 | FRONT_1, DENIED, (BACK, OK, KILLED)),
     "cut_file": (RESOLVER | CARRIER, KILLED, ALLOWED),
     "socket_inet": (RESOLVER | CARRIER, OK, KILLED),
-    "socket_unix": (CARRIER, OK, KILLED),
+    "socket_unix": (CARRIER, "EAFNOSUPPORT", KILLED),
+    "operate": (CARRIER, "EAFNOSUPPORT", KILLED),
     "connect": (RESOLVER | CARRIER, ALLOWED, KILLED),
     "connect_to_name_server": (RESOLVER | CARRIER, REFUSED, KILLED),
     "connect_elsewhere": (RESOLVER, DENIED, (CARRIER, REFUSED, KILLED)),
@@ -197,16 +198,25 @@ def test_what_is_tried_from_inside(make_confined, who):
     report = t.dir / "report"
     t.start(CONFINED_REPORT=report)
     seen = {tuple(line.split()[:2]): line.split()[2] for line in report.read_text().splitlines()}
-    # The control socket is its maker's: where all are one user, permissions do not keep the carrier from it.
-    deeds = dict(DEEDS, operate=(CARRIER, DENIED if ROOT and not t.ordinary else OK, KILLED))
     wrong = [f"{role}: {deed}: {seen.get((role, deed))}, not {expected(rule, role)}"
-             for role in ROLES for deed, rule in deeds.items() if seen.get((role, deed)) != expected(rule, role)]
+             for role in ROLES for deed, rule in DEEDS.items() if seen.get((role, deed)) != expected(rule, role)]
     wrong += [f"master: {deed}: {seen.get(('master', deed))}, not {what}" for deed, what in MASTERS.items()
               if seen.get(("master", deed)) != what]
     assert not wrong, "\n".join(wrong)
     assert {deed for _, deed in seen} >= set(DEEDS)
     t.user("add", "alice@example.test")
     t.deliver()
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_a_carrier_that_needs_unix_sockets(make_confined, who):
+    """The control socket is its maker's: where all are one user, permissions do not keep the carrier from it."""
+    t = make_confined(who, extra='route "lists.example" { via = "lmtp:unix:/nowhere/lmtp" }')
+    report = t.dir / "report"
+    t.start(CONFINED_REPORT=report)
+    seen = {tuple(line.split()[:2]): line.split()[2] for line in report.read_text().splitlines()}
+    assert seen["carrier-0", "socket_unix"] == OK
+    assert seen["carrier-0", "operate"] == (DENIED if ROOT and not t.ordinary else OK)
 
 
 @pytest.mark.parametrize("who", WHO)

@@ -359,6 +359,28 @@ static void test_many_blocks(void **state)
     buf_done(&text);
 }
 
+static void who_needs_unix_sockets_is_known(void **state)
+{
+    static const struct {
+        const char *text;
+        bool        uses;
+    } cases[] = {
+        {"", false},
+        {"route \"*\" { via = \"smtp://unix.test\" }\n", false},
+        {"route \"*\" { }\nroute \"a.test\" { via = \"lmtp:unix:/run/lmtp\" }\n", true},
+        {"domain \"b.test\" { deliver = \"lmtp:unix:/run/lmtp\" }\n", true},
+        {"domain \"b.test\" { deliver = \"lmtp:a.test:24\" }\n", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config *c = good(cases[i].text);
+
+        assert_int_equal(config_uses_sockets(c), cases[i].uses);
+        config_free(c);
+    }
+}
+
 static void test_pack(void **state)
 {
     struct err     err;
@@ -584,11 +606,22 @@ static void test_example(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),    cmocka_unit_test(test_defaults),    cmocka_unit_test(test_values),
-        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_routes),      cmocka_unit_test(test_grammar),
-        cmocka_unit_test(test_warnings), cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_pack),
-        cmocka_unit_test(test_hide),     cmocka_unit_test(test_load),        cmocka_unit_test(test_units),
-        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_choices),     cmocka_unit_test(test_example),
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_many_blocks),
+        cmocka_unit_test(who_needs_unix_sockets_is_known),
+        cmocka_unit_test(test_pack),
+        cmocka_unit_test(test_hide),
+        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_units),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
