@@ -10,6 +10,7 @@
 
 #include "codes/codes.h"
 #include "mail/envelope.h"
+#include "mail/locale.h"
 
 enum mail_report_action { /* RFC 3464 2.3.3 */
                           REPORT_FAILED,
@@ -55,6 +56,7 @@ struct mail_report {
     const struct mail_address          *list;        /* the reader owns it, and the message was to it; else NULL */
     struct str                          envelope_id; /* ENVID, decoded; empty: none */
     uint64_t                            arrival_ms;  /* when we took the message; 0: not said */
+    const struct locale                *locale;      /* language of the part for people (locale.h); NULL: English */
     bool                                smtputf8;    /* the reader takes UTF-8 headers, and such fields of the report */
     const struct mail_report_recipient *recipients;
     size_t                              recipient_count; /* at least 1 */

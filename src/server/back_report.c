@@ -155,6 +155,16 @@ static bool wants_full(const struct attempt *a)
            (class == CLASS_SUBMITTER || class == CLASS_RELAY);
 }
 
+/* Whoever has a mailbox here reads the language of its domain; all others that of the server. */
+static const struct locale *language_of(const struct config *config, struct str domain)
+{
+    static const char *const    tags[] = {"en", "de"}; /* the words of `language` in config.def */
+    const struct config_domain *ours = config_domain_find(config, domain);
+    unsigned                    tag = ours && ours->language ? ours->language - 1 : config->language;
+
+    return locale_named(str_from(tags[tag]));
+}
+
 static void put_letter(struct attempt *a, const struct letter *letter, struct str content, bool full,
                        struct back_store *s)
 {
@@ -167,6 +177,7 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
                             .list = letter->list,
                             .envelope_id = a->message.envelope.envid,
                             .arrival_ms = a->message.received_ms,
+                            .locale = language_of(b->config, letter->to->domain),
                             .smtputf8 = a->message.envelope.smtputf8,
                             .recipients = letter->recipients,
                             .recipient_count = letter->count,

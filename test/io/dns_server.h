@@ -152,21 +152,35 @@ static inline void dns_server_ready(unsigned what, void *arg)
         dns_server_reply(s, str_of(packet, (size_t)n), &peer);
 }
 
-static inline void dns_server_init(struct dns_server *s, struct io_loop *loop)
+/* One port for UDP and TCP: another program may have taken the one that was free for the other. */
+static inline bool dns_server_bind(struct dns_server *s)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t          len = sizeof address;
-    struct err         err;
 
-    *s = (struct dns_server){.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    s->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     dns_server_must(bind(s->fd, (const void *)&address, sizeof address) == 0);
     dns_server_must(getsockname(s->fd, (void *)&address, &len) == 0);
     s->port = ntohs(address.sin_port);
+    if (bind(s->tcp, (const void *)&address, sizeof address) == 0 && listen(s->tcp, 8) == 0)
+        return true;
+    close(s->fd);
+    close(s->tcp);
+    return false;
+}
+
+static inline void dns_server_init(struct dns_server *s, struct io_loop *loop)
+{
+    unsigned   tries = 0;
+    struct err err;
+
+    *s = (struct dns_server){.fd = -1};
+    while (!dns_server_bind(s))
+        dns_server_must(++tries < 1000);
     s->watch = io_watch_new(loop, s->fd, dns_server_ready, s, &err);
     dns_server_must(s->watch);
     dns_server_must(io_watch_want(s->watch, IO_READABLE, &err));
-    s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    dns_server_must(bind(s->tcp, (const void *)&address, sizeof address) == 0 && listen(s->tcp, 8) == 0);
     s->tcp_watch = io_watch_new(loop, s->tcp, dns_server_accept, s, &err);
     dns_server_must(s->tcp_watch && io_watch_want(s->tcp_watch, IO_READABLE, &err));
 }

@@ -232,3 +232,16 @@ def test_a_delay_is_told_once(request):
         assert len(w.reports("late")) == 1
     finally:
         w.stop(request.session.testsfailed > 0)
+
+
+def test_the_language_of_the_domain():
+    w = World(domain_settings='language = "de"')
+    try:
+        w.host("far.example", rcpt="550 5.1.1 No such user")
+        w.start()
+        w.send("german", "ghost@far.example")
+        report = w.report("german")
+        assert report.message["Subject"].startswith("Nicht zugestellt") and "kein Postfach mit diesem Namen" in report.words
+        assert report.status("ghost@far.example") == "5.1.1"  # programs read what they always read
+    finally:
+        w.stop()

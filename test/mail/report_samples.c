@@ -145,11 +145,12 @@ static const struct sample samples[] = {
                     "dy.\r\n")},
 };
 
-static bool sample_put(const struct sample *s, struct buf *out)
+static bool sample_put(const struct sample *s, const struct locale *locale, struct buf *out)
 {
     struct mail_report r = s->r;
     enum body_type     body;
 
+    r.locale = locale;
     r.mta = STR("mx.example.test");
     r.id = STR("0123456789abc");
     r.date_ms = today_ms;
@@ -197,7 +198,7 @@ int main(int argc, char **argv)
         if (argc == 1)
             puts(samples[i].name);
         else if (strcmp(argv[1], samples[i].name) == 0)
-            done = sample_put(&samples[i], &out);
+            done = sample_put(&samples[i], argc > 2 ? locale_named(str_from(argv[2])) : NULL, &out);
     if (argc > 1 && strcmp(argv[1], "digest") == 0)
         done = digest_put(&out);
     if (done && out.len)
