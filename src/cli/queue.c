@@ -185,7 +185,9 @@ static const struct cli_command retry_command = {
     .arguments = "[ID...]",
     .max = CLI_UNLIMITED,
     .summary = "attempts messages now",
-    .description = "The next attempt is made at once; later ones follow the schedule.",
+    .description =
+        "The next attempt is made at once, also where the server there did not answer lately and is left alone for "
+        "some minutes; later ones follow the schedule.",
     .examples = "tacit queue retry --text quota",
     .options = change_options,
     .run = run_retry};

@@ -79,6 +79,7 @@ struct queue_message {
     bool replayed : 1; /* another process may have delivered it and ended before it could record that */
     bool unsure : 1;   /* a delivery failed, and may have succeeded all the same; set by back */
     bool parked : 1;   /* waits for room on its way out; set by back */
+    bool hurried : 1;  /* an operator wants it tried now; set by back */
     bool out : 1;      /* another server is being asked to take it; set by back */
 };
 

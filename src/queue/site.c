@@ -328,6 +328,14 @@ bool site_rests(const struct site *site, uint64_t now_ms, uint64_t *ret_until_ms
     return true;
 }
 
+void site_hurry(struct sites *s, struct site *site, uint64_t least_ms, uint64_t now_ms)
+{
+    if (site->rest_until_ms <= now_ms || now_ms < site->rest_until_ms - site->rest_ms + least_ms)
+        return;
+    site->rest_until_ms = now_ms;
+    settle(s, site, now_ms);
+}
+
 void sites_sweep(struct sites *s, uint64_t now_ms, uint64_t unused_ms)
 {
     struct site *site;

@@ -96,6 +96,8 @@ enum site_end {
 void             site_ended(struct sites *s, struct site *site, enum site_end how, uint64_t now_ms);
 /* Whether it rests, and till when. */
 bool             site_rests(const struct site *site, uint64_t now_ms, uint64_t *ret_until_ms);
+/* Ends a rest of at least `least_ms`, because somebody asks for it; the next one is longer all the same. */
+void             site_hurry(struct sites *s, struct site *site, uint64_t least_ms, uint64_t now_ms);
 /* Not before then may the next job begin, as far as rate and rest decide it. */
 uint64_t         site_next_ms(const struct site *site);
 /* Any of its waiting jobs, taken out; NULL: none. */

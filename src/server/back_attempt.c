@@ -61,6 +61,8 @@ void back_attempt_free(struct attempt *a)
         back_give_up("out of memory", NULL);
     if (m && a->load_ok)
         back_carry_settle(b, m);
+    if (m)
+        m->hurried = a->command == COMMAND_RETRY || a->command == COMMAND_REROUTE;
     if (a->body_fd >= 0)
         close(a->body_fd);
     list_remove(&a->link);

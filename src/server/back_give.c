@@ -136,6 +136,7 @@ static bool give(struct attempt *a, struct back_carrier *carrier, const struct w
     struct recipient       *recipients = arena_alloc(&a->arena, w->count * sizeof *recipients);
     uint32_t               *indices = malloc(w->count * sizeof *indices);
     struct carriage_message m = {.kind = CARRIAGE_CARRY};
+    struct queue_message   *q = queue_find(&b->queue, a->id);
     struct back_carriage   *c;
     struct buf              out;
     size_t                  at = 0;
@@ -158,6 +159,7 @@ static bool give(struct attempt *a, struct back_carrier *carrier, const struct w
                                    .ret = w->is_list ? RET_UNSET : e->ret,
                                    .envid = w->is_list ? STR_NONE : e->envid,
                                    .size = a->message.external ? a->message.size : a->message.content.len,
+                                   .now = q && q->hurried,
                                    .external = content->external,
                                    .content = content->external ? STR_NONE : a->message.content};
     for (uint32_t i = w->first; at < w->count; i = a->to[i].way_next)

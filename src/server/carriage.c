@@ -18,7 +18,7 @@
 #include "io/ipc.h"
 #include "queue/record.h"
 
-enum { CARRY_UTF8 = 1, CARRY_EXTERNAL = 2, CARRY_FLAGS = 3 };
+enum { CARRY_UTF8 = 1, CARRY_EXTERNAL = 2, CARRY_NOW = 4, CARRY_FLAGS = 7 };
 enum { CARRIED_DSN = 1, CARRIED_REFUSED = 2, CARRIED_FLAGS = 3, CARRIED_UNCONFIRMED = 128 /* with a verdict */ };
 enum { NOTIFY_ALL = 15, INDEX_MAX = 1 << 22, CODE_MAX = 599, STATUS_MAX = 999 };
 
@@ -78,7 +78,8 @@ static void put_carry(struct buf *out, const struct carriage *c)
     put_str(out, c->domain);
     put_address(out, &c->sender);
     put_u8(out, (uint8_t)c->body);
-    put_u8(out, (uint8_t)((c->header_utf8 ? CARRY_UTF8 : 0) | (c->external ? CARRY_EXTERNAL : 0)));
+    put_u8(out, (uint8_t)((c->header_utf8 ? CARRY_UTF8 : 0) | (c->external ? CARRY_EXTERNAL : 0) |
+                          (c->now ? CARRY_NOW : 0)));
     put_u8(out, (uint8_t)c->ret);
     put_str(out, c->envid);
     put_var(out, c->size);
@@ -106,6 +107,7 @@ static bool get_carry(struct reader *r, struct arena *arena, struct carriage *c)
     flags = get_u8_max(r, CARRY_FLAGS);
     c->header_utf8 = flags & CARRY_UTF8;
     c->external = flags & CARRY_EXTERNAL;
+    c->now = flags & CARRY_NOW;
     c->ret = (enum dsn_ret)get_u8_max(r, RET_FULL);
     c->envid = get_str(r);
     c->size = get_var(r);

@@ -48,6 +48,7 @@ struct carriage {
     enum dsn_ret        ret;
     struct str          envid;
     uint64_t            size;     /* octets of the content */
+    bool                now;      /* an operator wants it tried: its site rests no longer */
     bool                external; /* the content is in the file whose descriptor came along, else in `content` */
     struct str          content;
 };

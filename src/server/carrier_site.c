@@ -21,6 +21,7 @@ enum {
     UNUSED_MS = 3600 * 1000, /* then a site is forgotten */
     UNUSED_SOON_MS = 60 * 1000,
     SWEEP_MS = 10 * 1000,
+    HURRY_MS = 3 * 1000, /* between two tries that an operator asks for */
     FULL = 1000,
     PROMISE_MS = 10 * 1000, /* who has not come by then may have been removed meanwhile */
 };
@@ -261,6 +262,8 @@ void carrier_site_enter(struct carry *y)
     }
     if (site->parking.promised)
         site->parking.promised--;
+    if (y->carriage.now)
+        site_hurry(&c->sites, site->site, HURRY_MS, now_ms);
     if (site_rests(site->site, now_ms, &until_ms) || site->site->waiting >= waiting_most(c, site) ||
         !site_push(&c->sites, site->site, &y->job, sender_of(&y->carriage.sender), now_ms)) {
         carry_put_back(y, &site->parking);

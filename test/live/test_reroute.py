@@ -3,6 +3,7 @@ sending them another way."""
 import pytest
 
 from conftest import PATIENCE, wait_until
+from scripted import LOSE
 from sending import World
 
 
@@ -11,6 +12,7 @@ def world():
     w = World(retry='"10m"', expire="1h")
     w.host("slow.example", name="mx.slow.example", rcpt="451-4.7.0 Come back tomorrow\n451 4.7.0 or later")
     w.host("busy.example", "late.example", name="mx.busy.example", mail="452 4.3.1 No room")
+    w.dead = w.host("dead.example", greeting=[LOSE] * 4 + ["220 mx.dead.example ESMTP"])
     w.smarthost = w.host(name="relay.example")
     w.start()
     failed = True
@@ -62,6 +64,21 @@ def test_another_way_and_back_again(world):
     world.gone("way")
     took = str([m.recipients for m in world.smarthost.messages if world.sender("way") in m.sender])
     assert "bob@busy.example" in took and "eve@late.example" in took
+
+
+def test_a_site_that_rests_is_tried_when_somebody_asks(world):
+    """Its rest is a minute: it has given up to answer three times in a row."""
+    for i in range(4):
+        world.send(f"dead{i}", "bob@dead.example")
+    wait_until(lambda: len(world.dead.said) >= 3, 20 * PATIENCE)
+    asked = []
+
+    def retried():
+        asked.append(world.tacit.run("queue", "retry", "--domain", "dead.example", check=False))
+        return world.dead.messages
+    wait_until(retried, 45 * PATIENCE, 1.0)
+    for i in range(4):
+        world.gone(f"dead{i}")
 
 
 def test_a_way_that_is_none(world):

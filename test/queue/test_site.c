@@ -154,6 +154,16 @@ static void a_dead_site_rests(void **state)
         assert_true(site_rests(a, now, &until));
         assert_int_equal(until, now + (wait > 480000 ? 480000 : wait));
     }
+    site_hurry(&s, a, 3000, now + 2999); /* not as often as somebody asks */
+    assert_true(site_rests(a, now + 2999, &until));
+    now += 3000;
+    site_hurry(&s, a, 3000, now);
+    assert_false(site_rests(a, now, &until));
+    assert_int_not_equal(next(&s, now), 0);
+    assert_int_equal(next(&s, now), 0);
+    site_ended(&s, a, SITE_END_BADLY, now); /* in vain */
+    assert_true(site_rests(a, now, &until));
+    assert_int_equal(until, now + 480000);
     now = until;
     assert_int_not_equal(next(&s, now), 0);
     site_succeeded(&s, a, now); /* it lives again: as if nothing had been, but it begins small */

@@ -66,6 +66,7 @@ static struct carriage_message sample(enum carriage_kind kind)
         m.carriage.sender = (struct mail_address){STR("me"), STR("a.test"), false};
         m.carriage.body = BODY_8BITMIME;
         m.carriage.header_utf8 = true;
+        m.carriage.now = true;
         m.carriage.ret = RET_HDRS;
         m.carriage.envid = STR("e");
         m.carriage.content = STR("Subject: x\r\n\r\n\0x\r\n");
@@ -107,8 +108,8 @@ static bool same_carriage(const struct carriage *a, const struct carriage *b)
     }
     return same && str_eq(a->via, b->via) && str_eq(a->route, b->route) && str_eq(a->domain, b->domain) &&
            same_address(&a->sender, &b->sender) && a->body == b->body && a->header_utf8 == b->header_utf8 &&
-           a->ret == b->ret && str_eq(a->envid, b->envid) && a->size == b->size && a->external == b->external &&
-           str_eq(a->content, b->content);
+           a->now == b->now && a->ret == b->ret && str_eq(a->envid, b->envid) && a->size == b->size &&
+           a->external == b->external && str_eq(a->content, b->content);
 }
 
 static bool same_carried(const struct carried *a, const struct carried *b)
