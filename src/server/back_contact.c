@@ -40,7 +40,7 @@ struct back_contacts {
     unsigned    batch_count;
     bool        asking;
     uint64_t    lost, complained_ms;
-    uint64_t    told[TOLD_SLOTS];
+    uint64_t    told_seed, told[TOLD_SLOTS];
 };
 
 /* ---- what was said ---- */
@@ -195,26 +195,30 @@ static bool put(struct back_contacts *k, const struct contact *c)
     return true;
 }
 
-/* Usual news, told lately. */
-static bool was_told(struct back *b, struct back_contacts *k, const struct contact *c)
+/* Usual news, told lately. Other news of the address, or of its domain, make it news again. */
+static bool was_told(struct back_contacts *k, const struct contact *c)
 {
+    bool     usual = c->outcome == CONTACT_DELIVERED && !c->unconfirmed && mail_address_is_null(&c->moved_to);
     uint64_t hash, *slot;
 
-    if (c->outcome != CONTACT_DELIVERED || c->unconfirmed || !mail_address_is_null(&c->moved_to))
-        return false;
-    hash = XXH3_64bits_withSeed(c->address.domain.data, c->address.domain.len, b->seed + c->last_ms / TOLD_AGAIN_MS);
-    hash = XXH3_64bits_withSeed(c->address.local.data, c->address.local.len, hash);
+    if (!c->address.local.len)
+        k->told_seed++;
+    hash = XXH3_64bits_withSeed(c->address.domain.data, c->address.domain.len, k->told_seed);
+    hash = XXH3_64bits_withSeed(c->address.local.data, c->address.local.len, hash) + c->last_ms / TOLD_AGAIN_MS;
     slot = &k->told[hash % TOLD_SLOTS];
-    if (*slot == hash)
+    if (usual && *slot == hash)
         return true;
-    *slot = hash;
+    if (usual || *slot == hash)
+        *slot = usual ? hash : 0;
     return false;
 }
 
 static struct back_contacts *contacts_of(struct back *b)
 {
-    if (!b->contacts && (b->contacts = calloc(1, sizeof *b->contacts)))
+    if (!b->contacts && (b->contacts = calloc(1, sizeof *b->contacts))) {
         list_init(&b->contacts->batches);
+        b->contacts->told_seed = b->seed;
+    }
     return b->contacts;
 }
 
@@ -225,7 +229,7 @@ void back_contact_learn(struct back *b, const struct mail_address *address, cons
     struct contact        c;
     struct buf            text;
 
-    if (!k || !back_contact_judge(address, by, r, io_wall_ms(), &c) || was_told(b, k, &c))
+    if (!k || !back_contact_judge(address, by, r, io_wall_ms(), &c) || was_told(k, &c))
         return;
     buf_init(&text, CONTACT_TEXT_MAX);
     mail_safe_text(c.text, true, CONTACT_TEXT_MAX, &text);

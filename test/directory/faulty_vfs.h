@@ -4,8 +4,8 @@
 #define TACIT_TEST_FAULTY_VFS_H
 
 #include <setjmp.h>
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

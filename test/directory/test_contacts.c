@@ -171,6 +171,9 @@ static void test_domains(void **state)
     learn(said("b@example.net", CONTACT_NO_MAILBOX, now + 2)); /* there is a server, whatever it says */
     assert_int_equal(known("a@example.net", NULL), CONTACT_DELIVERED);
     assert_int_equal(known("x@example.net", NULL), CONTACT_UNKNOWN);
+    learn(said("@example.net", CONTACT_NO_MAIL, now + 3));
+    learn(said("a@example.net", CONTACT_DELIVERED, now + 4)); /* usual news, and no row of its own is written */
+    assert_int_equal(known("x@example.net", NULL), CONTACT_UNKNOWN);
 }
 
 static void test_listings(void **state)

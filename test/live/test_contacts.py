@@ -153,6 +153,16 @@ def test_check_of_many_domains(world):
     assert time.monotonic() - began < 30 * PATIENCE
 
 
+def test_better_news(world, told):
+    """An address that took mail, then did not, and does again: the last word counts, however soon it is said."""
+    for i, reply in enumerate(("250 2.1.5 Ok", "550 5.1.1 No", "250 2.1.5 Ok")):
+        REPLIES["turns"] = reply
+        world.send(f"turns{i}", "turns@people.example")
+        outcome = "no-mailbox" if "No" in reply else "delivered"
+        wait_until(lambda: rows(world.tacit).get("turns@people.example", {}).get("outcome") == outcome, 20 * PATIENCE)
+    contacts(world.tacit, "forget", "turns@people.example")
+
+
 # ---- forgetting, and a database that does not do; the rows of `told` are gone after this ----
 
 def test_forget(world, told):
