@@ -132,6 +132,8 @@ void back_row(const struct back *b, const struct queue_message *m, struct attemp
         json_line_u64(out, "next_ms", m->next_ms);
     if (m->pending || m->unclaimed_count)
         json_line_u64(out, "expires_ms", m->pending ? attempt_expires_ms(a) : m->since_ms + b->queue.unclaimed_keep_ms);
+    if (m->parked)
+        json_line_text(out, "reason", STR("waits for its turn"));
     json_line_u64(out, "recipient_count", a->count);
     if (a->progress.via.len)
         json_line_text(out, "via", a->progress.via);

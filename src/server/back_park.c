@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { ROOM_FIRST = 64, PARK_MS = 15 * 60 * 1000 };
+enum { ROOM_FIRST = 64, PARK_MS = 60 * 60 * 1000 };
 
 uint64_t park_until_ms(const struct back *b, const struct queue_message *m, uint64_t most_ms)
 {
