@@ -143,7 +143,10 @@ static const struct cli_command list_command = {
     .arguments = "[ID...]",
     .max = CLI_UNLIMITED,
     .summary = "shows what waits",
-    .description = "Shows each message that is not finished, oldest first, with the recipients that it still has.",
+    .description =
+        "Shows each message that is not finished, oldest first, with the recipients that it still has and what "
+        "was said of them last. NEXT says when it is attempted next; \"turn\": when the server there takes "
+        "more, or is no longer left alone because it did not answer.",
     .examples = "tacit queue list --unclaimed\n"
                 "tacit queue list --domain example.org --older 2h --json",
     .options = list_options,

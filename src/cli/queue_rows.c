@@ -82,7 +82,9 @@ static void print_row(const struct output *o, const json_t *row)
     char        age[16], size[16], wait[16] = "-";
 
     control_age_text(o->now_ms > received ? o->now_ms - received : 0, age);
-    if (next)
+    if (json_is_true(json_object_get(row, "parked")))
+        strcpy(wait, "turn");
+    else if (next)
         control_age_text(next > o->now_ms ? next - o->now_ms : 0, wait);
     control_size_text(control_u64(row, "size"), size);
     printf("%s%s%s  %5s  %7s  %s%-10s%s  %5s  <", cli_colour(stdout, CLI_BOLD), control_text(row, "id"),

@@ -130,6 +130,8 @@ void back_row(const struct back *b, const struct queue_message *m, struct attemp
     json_line_u64(out, "attempts", m->attempts);
     if (m->pending && !(m->flags & PROGRESS_HELD) && !m->busy && !m->out)
         json_line_u64(out, "next_ms", m->next_ms);
+    if (m->parked)
+        json_line_true(out, "parked");
     if (m->pending || m->unclaimed_count)
         json_line_u64(out, "expires_ms", m->pending ? attempt_expires_ms(a) : m->since_ms + b->queue.unclaimed_keep_ms);
     if (m->parked)

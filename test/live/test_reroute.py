@@ -71,6 +71,8 @@ def test_a_site_that_rests_is_tried_when_somebody_asks(world):
     for i in range(4):
         world.send(f"dead{i}", "bob@dead.example")
     wait_until(lambda: len(world.dead.said) >= 3, 20 * PATIENCE)
+    wait_until(lambda: any(r.get("parked") for r in world.tacit.queue("--domain", "dead.example")), 20 * PATIENCE)
+    assert " turn " in world.tacit.run("queue", "list", "--domain", "dead.example").stdout
     asked = []
 
     def retried():
