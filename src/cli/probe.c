@@ -85,6 +85,26 @@ static void print_line(const char *mark, struct str text, uint64_t ms, bool show
     }
 }
 
+static void print_tls(struct probe *p)
+{
+    const struct io_tls_look *l = &p->talk.tls;
+
+    if (!p->talk.starttls)
+        row("TLS", STR("not offered: mail goes there in clear"));
+    else if (!p->talk.has_tls)
+        row("TLS", STR("STARTTLS is offered, but no TLS came about"));
+    if (!p->talk.has_tls)
+        return;
+    row("TLS", arena_printf(&p->arena, "%s, %s", l->protocol, l->cipher));
+    row("certificate",
+        arena_printf(&p->arena, "for %s; signed by %s; from %s until %s", *l->names ? l->names : "nobody",
+                     *l->issuer ? l->issuer : "nobody", l->from, l->until));
+    row("", !l->trusted
+                ? arena_printf(&p->arena, "not to be trusted: %s; most servers send there all the same", l->problem)
+            : l->name_fits ? STR("to be trusted")
+                           : STR("of a known authority, but for another name; most servers send there all the same"));
+}
+
 static void print_talk(struct probe *p)
 {
     if (!p->talk.count)
@@ -95,8 +115,8 @@ static void print_talk(struct probe *p)
         const struct probe_step *s = &p->talk.steps[i];
         struct str               words = probe_meaning(p, s);
 
-        if (s->act == PROBE_CONNECT && !s->text.len)
-            print_line(" ", STR("connected"), s->ms, true);
+        if ((s->act == PROBE_CONNECT || s->act == PROBE_TLS) && !s->text.len)
+            print_line(" ", s->act == PROBE_TLS ? STR("encrypted; QUIT") : STR("connected"), s->ms, true);
         print_line(">", s->said, s->ms, false);
         print_line(s->code ? "<" : "!", s->text, s->ms, true);
         if (words.len && s->act != PROBE_RSET && s->act != PROBE_QUIT) {
@@ -107,8 +127,7 @@ static void print_talk(struct probe *p)
     }
     if (p->talk.extended) {
         row("offers", p->talk.extensions);
-        row("TLS", p->talk.starttls ? STR("STARTTLS is offered; it was not tried")
-                                    : STR("not offered: mail goes there in clear"));
+        print_tls(p);
         if (p->talk.size)
             row("largest", arena_printf(&p->arena, "%llu octets", (unsigned long long)p->talk.size));
     }
@@ -125,7 +144,8 @@ static json_t *text_of(struct str text)
 
 static void print_json(struct probe *p, const struct probe_verdict *v)
 {
-    static const char *const acts[] = {"connect", "greeting", "ehlo", "helo", "vrfy", "mail", "rcpt", "rset", "quit"};
+    static const char *const acts[] = {"connect", "greeting", "ehlo",     "helo", "vrfy", "mail",
+                                       "rcpt",    "rset",     "starttls", "tls",  "quit"};
     json_t                  *all = json_object(), *dns = json_object(), *hosts = json_array(), *steps = json_array();
 
     json_object_set_new(all, "target", text_of(p->domain));
@@ -167,6 +187,13 @@ static void print_json(struct probe *p, const struct probe_verdict *v)
     json_object_set_new(all, "conversation", steps);
     json_object_set_new(all, "extensions", text_of(p->talk.extensions));
     json_object_set_new(all, "starttls", json_boolean(p->talk.starttls));
+    if (p->talk.has_tls)
+        json_object_set_new(all, "tls",
+                            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s}", "protocol", p->talk.tls.protocol,
+                                      "cipher", p->talk.tls.cipher, "names", p->talk.tls.names, "issuer",
+                                      p->talk.tls.issuer, "from", p->talk.tls.from, "until", p->talk.tls.until,
+                                      "trusted", p->talk.tls.trusted, "name_fits", p->talk.tls.name_fits, "problem",
+                                      p->talk.tls.problem));
     json_object_set_new(all, "size", json_integer((json_int_t)p->talk.size));
     json_dumpf(all, stdout, JSON_COMPACT);
     putchar('\n');
@@ -220,6 +247,7 @@ static int probe_it(struct probe *p)
 
     if (!p->asks_dns) {
         p->spoken = p->domain;
+        p->wish.tls_host = arena_str(&p->arena, p->domain).data;
         p->has_spoken = probe_talk(&p->address, &p->wish, &p->arena, &p->talk);
         return CLI_OK;
     }
@@ -230,6 +258,7 @@ static int probe_it(struct probe *p)
         struct io_address a = io_address_of(&p->dns.targets[i].address, p->port);
 
         p->spoken = target_text(p, &p->dns.targets[i], false);
+        p->wish.tls_host = arena_str(&p->arena, p->dns.targets[i].host).data;
         p->has_spoken = probe_talk(&a, &p->wish, &p->arena, &p->talk);
     }
     return CLI_OK;

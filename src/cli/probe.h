@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "codes/reading.h"
 #include "io/net.h"
+#include "io/tls.h"
 #include "mail/address.h"
 #include "queue/route.h"
 
@@ -42,7 +43,9 @@ enum probe_act {
     PROBE_MAIL,
     PROBE_RCPT,
     PROBE_RSET,
-    PROBE_QUIT
+    PROBE_STARTTLS,
+    PROBE_TLS,
+    PROBE_QUIT,
 };
 enum { PROBE_STEPS = 12 };
 struct probe_step {
@@ -53,17 +56,20 @@ struct probe_step {
     struct str     text; /* of the answer with its code and enhanced code, lines parted by '\n'; or why there is none */
 };
 struct probe_talk {
-    struct probe_step steps[PROBE_STEPS];
-    size_t            count;
-    bool              extended;   /* EHLO was understood */
-    struct str        extensions; /* "PIPELINING, SIZE 10240000" */
-    bool              starttls, smtputf8, dsn, auth;
-    uint64_t          size; /* octets; 0: none told */
+    struct probe_step  steps[PROBE_STEPS];
+    size_t             count;
+    bool               extended;   /* EHLO was understood */
+    struct str         extensions; /* "PIPELINING, SIZE 10240000" */
+    bool               starttls, smtputf8, dsn, auth;
+    uint64_t           size; /* octets; 0: none told */
+    bool               has_tls;
+    struct io_tls_look tls; /* with has_tls */
 };
 struct probe_wish {
     const char                *helo;
     const struct mail_address *sender;     /* for MAIL; null: <> */
     const struct mail_address *recipient;  /* NULL: only up to EHLO */
+    const char                *tls_host;   /* whom the certificate should be for; NULL: TLS is not tried */
     unsigned                   timeout_ms; /* of each step */
 };
 /* With one address. False: not even a greeting came. */

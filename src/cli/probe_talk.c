@@ -65,10 +65,8 @@ static bool wait_for(struct talk *t, short events, uint64_t until_ms)
 
 static bool read_reply(struct talk *t, struct probe_step *s)
 {
-    uint64_t   until = now_ms() + t->wish->timeout_ms;
-    size_t     taken;
-    char       status[SMTP_STATUS_TEXT];
-    struct str enhanced;
+    uint64_t until = now_ms() + t->wish->timeout_ms;
+    size_t   taken;
 
     for (;;) {
         bool    whole = reply_read(&t->reader, str_of(t->in + t->used, t->have - t->used), &taken);
@@ -88,9 +86,8 @@ static bool read_reply(struct talk *t, struct probe_step *s)
     if (t->reader.fault)
         return end_step(t, s, t->reader.fault);
     s->code = t->reader.code;
-    enhanced = smtp_status_text(t->reader.status, status);
-    s->text = arena_printf(t->arena, "%u%s%.*s%s%.*s", s->code, enhanced.len ? " " : "", STR_ARG(enhanced),
-                           t->reader.text.len ? " " : "", STR_ARG(buf_str(&t->reader.text)));
+    s->text =
+        arena_printf(t->arena, "%u%s%.*s", s->code, t->reader.text.len ? " " : "", STR_ARG(buf_str(&t->reader.text)));
     return end_step(t, s, s->text.data ? NULL : "out of memory");
 }
 
@@ -169,6 +166,27 @@ static void read_extensions(struct talk *t)
     buf_done(&all);
 }
 
+/* QUIT; where TLS is offered, within it, so that the certificate is seen. */
+static void leave(struct talk *t)
+{
+    unsigned           code;
+    struct err         err;
+    struct probe_step *s;
+
+    if (!t->out->starttls || !t->wish->tls_host) {
+        say(t, PROBE_QUIT, STR("QUIT"), &code);
+        return;
+    }
+    if (!say(t, PROBE_STARTTLS, STR("STARTTLS"), &code) || code != 220) {
+        if (code && code != 421)
+            say(t, PROBE_QUIT, STR("QUIT"), &code);
+        return;
+    }
+    s = step(t, PROBE_TLS, STR_NONE);
+    t->out->has_tls = io_tls_look(t->fd, t->wish->tls_host, STR("QUIT\r\n"), t->wish->timeout_ms, &t->out->tls, &err);
+    end_step(t, s, t->out->has_tls ? NULL : arena_str(t->arena, str_from(err.text)).data);
+}
+
 static void ask_about(struct talk *t, const struct mail_address *recipient)
 {
     struct str to = mail_address_text(recipient, t->arena), from = mail_address_text(t->wish->sender, t->arena);
@@ -181,7 +199,7 @@ static void ask_about(struct talk *t, const struct mail_address *recipient)
         (!say(t, PROBE_RCPT, arena_printf(t->arena, "RCPT TO:<%.*s>", STR_ARG(to)), &code) || code == 421))
         return;
     if (say(t, PROBE_RSET, STR("RSET"), &code) && code != 421)
-        say(t, PROBE_QUIT, STR("QUIT"), &code);
+        leave(t);
 }
 
 static void converse(struct talk *t)
@@ -206,7 +224,7 @@ static void converse(struct talk *t)
         }
     }
     if (greeting->code != 421)
-        say(t, PROBE_QUIT, STR("QUIT"), &code);
+        leave(t);
 }
 
 bool probe_talk(const struct io_address *to, const struct probe_wish *wish, struct arena *arena, struct probe_talk *ret)

@@ -84,7 +84,11 @@ struct str probe_meaning(struct probe *p, const struct probe_step *s)
     case PROBE_QUIT:
         known = s->code / 100 == 2 ? STR("understood") : STR_NONE;
         break;
+    case PROBE_STARTTLS:
+        known = s->code == 220 ? STR("TLS begins") : STR_NONE;
+        break;
     case PROBE_CONNECT:
+    case PROBE_TLS:
         break;
     }
     return known.data ? known : codes_read(s->text, &r) ? r.words.meaning : STR_NONE;

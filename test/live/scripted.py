@@ -50,8 +50,9 @@ class Message:
 class Host:
     """One server. `said`: the lines of each connection; `messages`: in the order of their coming."""
 
-    def __init__(self, address, port, name="peer.example", extensions=(), lmtp=False, **script):
+    def __init__(self, address, port, name="peer.example", extensions=(), lmtp=False, tls=None, **script):
         self.address, self.port, self.name, self.extensions, self.lmtp = address, port, name, extensions, lmtp
+        self.tls = tls  # an ssl.SSLContext: STARTTLS is done
         self.script = script
         self.asked = {}
         self.said, self.messages = [], []
@@ -193,6 +194,9 @@ class Session:
                     self.end_of_message(sender, recipients, chunks)
                 else:
                     self.socket.sendall(b"250 2.0.0 Ok\r\n")
+            elif verb == "starttls" and self.host.tls:
+                self.socket.sendall(b"220 2.0.0 Go ahead\r\n")
+                self.socket = self.host.tls.wrap_socket(self.socket, server_side=True)
             else:
                 more = self.answer(verb, argument)
                 while verb == "auth" and more == "3":

@@ -1,8 +1,10 @@
 """tacit probe: the right verdict about domains in a real DNS, about scripted servers for each special reply, and about
 tacit itself and Postfix; and it never says more than it should."""
 import json
+import ssl
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from tools import Postfix
 EXTENSIONS = ("PIPELINING", "SIZE 10240000", "STARTTLS", "8BITMIME", "SMTPUTF8", "DSN")
 # domain: script of its host, --rcpt, verdict, exit status, words that must be said
 SCRIPTS = {
-    "plain": ({}, False, "takes-mail", 0, ["STARTTLS is offered", "10240000", "SMTPUTF8"]),
+    "plain": ({}, False, "takes-mail", 0, ["STARTTLS is offered, but no TLS came about", "10240000", "SMTPUTF8"]),
     "r250": ({"vrfy": "250 2.1.5 <anna@r250.example>"}, True, "taken", 0,
              ["no proof that the mailbox exists", "the server says that the mailbox exists"]),
     "r251": ({"rcpt": "251 2.1.5 User not local; will forward to <new@else.example>"}, True, "forwarded", 0,
@@ -62,6 +64,14 @@ def world():
             host = hosts.add(None, name=f"mx.{name}.example", extensions=EXTENSIONS, **script)
             zone += [f"mx.{name}.example. A {host.address}", f"{name}.example. MX 10 mx.{name}.example."]
         hosts.add("127.0.1.200", name="implicit.example")
+        certificate = Path(d) / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", certificate, "-out",
+                        certificate.with_suffix(".crt"), "-subj", "/O=Nobody/CN=mx.tls.example", "-addext",
+                        "subjectAltName=DNS:mx.tls.example,DNS:*.else.example"], check=True, capture_output=True)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.with_suffix(".crt"), certificate)
+        host = hosts.add(None, name="mx.tls.example", extensions=EXTENSIONS, tls=tls)
+        zone += [f"mx.tls.example. A {host.address}", "tls.example. MX 10 mx.tls.example."]
         dns = NameServer(d, "\n".join(zone), silent=["mute.example"], refused=["failing.example"]).start()
         dns.mail_port = port
         dns.hosts = hosts
@@ -113,11 +123,25 @@ def test_nothing_more_is_said_than_was_asked_for(world):
     before = len(host.said)
     probe(world, "plain.example")
     probe(world, "anna@plain.example")
-    assert host.said[before:] == [["EHLO probe.test", "QUIT"]] * 2
+    assert host.said[before:] == [["EHLO probe.test", "STARTTLS", "QUIT"]] * 2
     probe(world, "--rcpt", "anna@plain.example")
     assert host.said[-1] == ["EHLO probe.test", "VRFY <anna@plain.example>", "MAIL FROM:<>", "RCPT TO:<anna@plain.example>",
-                             "RSET", "QUIT"]
+                             "RSET", "STARTTLS", "QUIT"]
     assert not host.messages
+
+
+def test_a_certificate(world):
+    row = json.loads(probe(world, "tls.example", "--json").stdout)
+    assert row["verdict"] == "takes-mail" and row["tls"]["protocol"].startswith("TLSv1.")
+    assert row["tls"]["names"] == "mx.tls.example, *.else.example" and row["tls"]["issuer"] == "Nobody, mx.tls.example"
+    assert row["tls"]["name_fits"] and not row["tls"]["trusted"] and "self" in row["tls"]["problem"]
+    assert row["tls"]["until"] > row["tls"]["from"] > "2020"
+    host = next(h for h in world.hosts.hosts if h.name == "mx.tls.example")
+    assert host.said[-1] == ["EHLO probe.test", "STARTTLS", "QUIT"]
+    text = " ".join(probe(world, "--rcpt", "anna@tls.example").stdout.split())
+    assert "not to be trusted" in text and "for mx.tls.example" in text and "taken" in text
+    row = json.loads(probe(world, "--json", host.address).stdout)
+    assert not row["tls"]["name_fits"]
 
 
 def test_a_host_by_name_and_by_address(world):
