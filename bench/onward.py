@@ -20,11 +20,12 @@ class Sink:
 
     def __init__(self, directory, address="127.0.0.1"):
         program, env = postfix_program("smtp-sink")
+        # Connections beyond its backlog would seem to stand, and never be greeted.
         self.address, self.port = address, free_port()
         self.path = directory / "sink"
         self.group = measure.Group("sink")
         with self.group.entered(), open(self.path, "wb") as output:
-            self.process = subprocess.Popen([program, "-c", "-u", "nobody", f"{address}:{self.port}", "1000"], env=env,
+            self.process = subprocess.Popen([program, "-c", "-u", "nobody", f"{address}:{self.port}", "4000"], env=env,
                                             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                             start_new_session=True, preexec_fn=measure.end_with_parent)
         self.group.process = self.process
