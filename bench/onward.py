@@ -87,29 +87,32 @@ def black_hole(port):
 def destinations(directory, mode, running):
     """One message to each of many domains, each with a server of its own. How long until all that live have theirs,
     without dead ones and with a tenth dead, whose connections time out. The dead come among the living, in turn."""
-    count = {"smoke": 100, "quick": 2000, "full": 10000}[mode]
     rows = []
-    for dead in (0, count // 10):
-        sink = Sink(directory, SINK)
-        hole = black_hole(sink.port)
-        zone = "\n".join(f"d{i}.example. A {BLACK_HOLE if dead and i % (count // dead) == 0 else SINK}"
-                         for i in range(count))
-        (directory / f"dns-{dead}").mkdir()
-        names = NameServer(directory / f"dns-{dead}", zone, log=False).start()
-        extra = f'dns {{ server = "{names.address}"  validate = false }}\n' \
-                f'route "*" {{ port = {sink.port}  connect_timeout = "30s" }}\nrelay {{ networks = {{"127.0.0.0/8"}} }}\n'
-        try:
-            with running(peers.Tacit, directory, "maildir", extra=extra) as peer:
-                before = peer.group.cpu_us()
-                began = time.monotonic()
-                peer.load(count, kept=KEPT, to="u0@d#.example", numbers=count)
-                wait_until(lambda: sink.taken() >= count - dead, 600, 0.02)
-                took = time.monotonic() - began
-                rows.append({"destinations": count, "dead": dead, "seconds": took, "rate": (count - dead) / took,
-                             "cpu_us": (peer.group.cpu_us() - before) / count, "octets": peer.group.pss()})
-        finally:
-            names.stop()
-            sink.stop()
-            for s in hole:
-                s.close()
+    for count in {"smoke": [100], "quick": [2000], "full": [2000, 10000]}[mode]:
+        rows += [destination(directory, running, count, dead) for dead in (0, count // 10)]
     return rows
+
+
+def destination(directory, running, count, dead):
+    sink = Sink(directory, SINK)
+    hole = black_hole(sink.port)
+    zone = "\n".join(f"d{i}.example. A {BLACK_HOLE if dead and i % (count // dead) == 0 else SINK}" for i in range(count))
+    place = directory / f"dns-{count}-{dead}"
+    place.mkdir()
+    names = NameServer(place, zone, log=False).start()
+    extra = f'dns {{ server = "{names.address}"  validate = false }}\n' \
+            f'route "*" {{ port = {sink.port}  connect_timeout = "30s" }}\nrelay {{ networks = {{"127.0.0.0/8"}} }}\n'
+    try:
+        with running(peers.Tacit, directory, "maildir", extra=extra) as peer:
+            before = peer.group.cpu_us()
+            began = time.monotonic()
+            peer.load(count, kept=KEPT, to="u0@d#.example", numbers=count)
+            wait_until(lambda: sink.taken() >= count - dead, 600, 0.02)
+            took = time.monotonic() - began
+            return {"destinations": count, "dead": dead, "seconds": took, "rate": (count - dead) / took,
+                    "cpu_us": (peer.group.cpu_us() - before) / count, "octets": peer.group.pss()}
+    finally:
+        names.stop()
+        sink.stop()
+        for s in hole:
+            s.close()
