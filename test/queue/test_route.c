@@ -122,17 +122,11 @@ static struct route_rules rules(uint64_t seed)
         .is_our_name = is_our_name, .is_our_address = is_our_address, .seed = seed, .ipv4 = true, .ipv6 = true};
 }
 
-static const struct route_result *route_of(const struct row *rows, const char *domain, const struct route_rules *how,
-                                           bool backwards)
+static const struct route_result *route_end(struct route *r, bool backwards)
 {
-    struct route         *r;
     struct route_question open[128];
     size_t                count = 0;
 
-    zone = rows;
-    asked[0] = 0;
-    arena_reset(&arena);
-    r = route_new(str_from(domain), how, &arena);
     assert_non_null(r);
     while (!route_result(r)) {
         struct dns_answer a;
@@ -154,6 +148,15 @@ static const struct route_result *route_of(const struct row *rows, const char *d
     assert_int_equal(count, 0);
     assert_false(route_next_question(r, &open[0]));
     return route_result(r);
+}
+
+static const struct route_result *route_of(const struct row *rows, const char *domain, const struct route_rules *how,
+                                           bool backwards)
+{
+    zone = rows;
+    asked[0] = 0;
+    arena_reset(&arena);
+    return route_end(route_new(str_from(domain), how, &arena), backwards);
 }
 
 /* The targets as "host:last-octet", IPv6 with "::". */
@@ -348,6 +351,31 @@ static void equals_are_shuffled(void **state)
     assert_in_range(last[4], 1350, 1650);
 }
 
+/* A smarthost has an address; that it has MX too, or none at all, is nobody's business. */
+static void a_host_alone(void **state)
+{
+    static const struct row rows[] = {
+        {"relay.test", DNS_MX, "0 .", DNS_FOUND, false, false},
+        {"relay.test", DNS_A, "10.0.0.5", DNS_FOUND, false, false},
+        {0},
+    };
+    const struct route_rules   how = rules(1);
+    const struct route_result *result;
+
+    (void)state;
+    zone = rows;
+    asked[0] = 0;
+    arena_reset(&arena);
+    result = route_end(route_new_host(STR("relay.test"), &how, &arena), false);
+    assert_int_equal(result->outcome, ROUTE_FOUND);
+    assert_string_equal(targets_of(result), "relay.test:5");
+    assert_string_equal(asked, "relay.test/28 relay.test/1 ");
+    result = route_end(route_new_host(STR("[192.0.2.9]"), &how, &arena), false);
+    assert_string_equal(targets_of(result), "[192.0.2.9]:9");
+    result = route_end(route_new_host(STR("nobody.test"), &how, &arena), false);
+    assert_int_equal(result->outcome, ROUTE_FAILS);
+}
+
 /* Hundreds of hosts with many addresses: bounded, and the most preferred are kept, however they are ordered. */
 static void a_flood_is_bounded(void **state)
 {
@@ -414,7 +442,7 @@ int main(void)
         cmocka_unit_test(each_row_of_the_table),       cmocka_unit_test(what_is_noted),
         cmocka_unit_test(a_null_mx_asks_nothing_more), cmocka_unit_test(a_machine_without_ipv6),
         cmocka_unit_test(equals_are_shuffled),         cmocka_unit_test(a_flood_is_bounded),
-        cmocka_unit_test(no_memory_is_said),
+        cmocka_unit_test(no_memory_is_said),           cmocka_unit_test(a_host_alone),
     };
     int failed;
 
