@@ -133,7 +133,7 @@ struct carry {
     /* The hosts so far. */
     size_t                     target;
     unsigned                   connections, soft, refused, no_mail;
-    bool                       helo, plain;
+    bool                       helo; /* the next connection is to a host that ended the last one at EHLO */
     uint64_t                   until_ms;
     /* CARRIED. */
     struct buf                 said;
@@ -271,9 +271,10 @@ struct conn {
     struct io_stream          *stream;
     struct smtp_client        *client;
     struct smtp_client_config  config;
-    uint64_t                   wait_number, until_ms;
+    uint64_t                   wait_number;          /* of smtp_client_wait, for which the session's timer runs */
+    uint64_t                   until_ms;             /* the message's limit */
     uint32_t                   messages;             /* begun */
-    uint32_t                   taken;                /* of them accepted for anybody */
+    uint32_t                   taken;                /* recipients that were accepted */
     bool                       busy, ended, parting; /* at work; the other side has closed; says goodbye */
     /* The message. */
     struct carry              *carry;

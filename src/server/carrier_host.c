@@ -7,7 +7,8 @@
  *   ends the connection at EHLO                   the same once more, with HELO
  *   refuses user and password                     the mail is put off: they are no better at another host
  *
- * What is kept of all of them is what the last one said. */
+ * RECONNECT_PLAIN does not come: TLS is not tried yet (carrier_talk.c). What is kept of all of them is what the last
+ * one said. */
 #include "server/carrier.h"
 #include "server/counters.h"
 #include "server/log.h"
@@ -117,8 +118,8 @@ void session_host_over(struct session *s, const struct smtp_client_end *ended)
 
     session_failure_of(s, &ended->why);
     if (action == SMTP_DO_MISCONFIGURED) {
-        log_notice(LOG_LEVEL_ERROR, "route \"%.*s\": %s: %.*s; its mail waits", STR_ARG(y->carriage.route), s->host_text,
-                   (int)s->failure.words_len, s->failure.words);
+        log_notice(LOG_LEVEL_ERROR, "route \"%.*s\": %s: %.*s; its mail waits", STR_ARG(y->carriage.route),
+                   s->host_text, (int)s->failure.words_len, s->failure.words);
         carry_note_all(y, SMTP_CLIENT_DEFERRED, &s->failure);
         session_end_badly(s, "misconfigured");
         return;
