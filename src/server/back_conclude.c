@@ -51,6 +51,7 @@ void attempt_log(struct attempt *a, size_t i, const char *result)
         log_str("reply", to->reply);
     if (to->reason.len)
         log_str("reason", to->reason);
+    log_meaning(to->code, to->status, to->reply);
     log_u64("ms", to->began_ms ? io_wall_ms() - to->began_ms : 0);
     log_end();
 }

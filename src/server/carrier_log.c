@@ -48,6 +48,7 @@ void carrier_log_connection(const struct session *s, const char *result, const s
             log_str("status", smtp_status_text(why->status, status));
         log_str("reply", str_of(why->text, why->text_len));
         log_str("reason", str_of(why->words, why->words_len));
+        log_meaning(why->code, smtp_status_text(why->status, status), str_of(why->text, why->text_len));
     }
     log_u64("ms", carrier_now_ms(s->carrier) - s->began_ms);
     log_end();

@@ -34,6 +34,7 @@ void front_log_session(const struct front_session *s)
     log_u64("errors", facts.errors);
     log_u64("messages", s->messages);
     log_str("reply", facts.last_reply);
+    log_meaning(0, STR_NONE, facts.last_reply);
     log_u64("ms", front_now_ms(s->front) - s->began_ms);
     log_z("reason", s->reason ? s->reason : "");
     log_end();
@@ -89,6 +90,8 @@ void front_log_transaction(struct front_message *m, const char *result, const st
     }
     if (reason)
         log_z("reason", reason);
+    if (reply)
+        log_meaning(reply->code, smtp_status_text(reply->status, status), reply->text);
     log_u64("ms", front_now_ms(f) - m->began_ms);
     log_end();
 }

@@ -8,6 +8,8 @@
  * syslog and journald's own protocol were rejected: standard error reaches both, and `tacit trace` needs the file. */
 #include "server/log.h"
 
+#include "codes/reading.h"
+
 #include "base/buf.h"
 
 #include <assert.h>
@@ -371,6 +373,25 @@ void log_end(void)
     }
     if (!self.is_attached || self.pending.len >= PENDING_EARLY)
         log_flush();
+}
+
+void log_meaning(unsigned code, struct str status, struct str text)
+{
+    struct codes_reading r;
+    struct buf           reply;
+
+    if (self.least > LOG_LEVEL_DEBUG)
+        return;
+    buf_init(&reply, CODES_READING_MAX);
+    if (code && !str_starts(text, str_from((char[]){(char)('0' + code / 100), (char)('0' + code / 10 % 10),
+                                                    (char)('0' + code % 10), 0})))
+        buf_printf(&reply, "%u ", code);
+    if (status.len && str_find(text, status) == STR_NOT_FOUND)
+        buf_printf(&reply, "%.*s ", STR_ARG(status));
+    buf_append(&reply, text);
+    if (codes_read(buf_str(&reply), &r) && r.class >= 4)
+        log_str("means", r.words.meaning);
+    buf_done(&reply);
 }
 
 void log_notice(enum log_level level, const char *format, ...)

@@ -27,6 +27,9 @@ void log_z(const char *key, const char *value);
 void log_u64(const char *key, uint64_t value);
 void log_printf(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void log_end(void);
+/* Key means: what a reply of failure means, by its numbers and words (codes/reading.h). Only where the level is debug.
+ * Any of the three may be missing: 0, empty. */
+void log_meaning(unsigned code, struct str status, struct str text);
 
 /* A sentence about the process itself: kind "notice", key text. */
 void log_notice(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

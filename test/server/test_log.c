@@ -165,6 +165,28 @@ static void levels_and_time(void **state)
     assert_null(next_line());
 }
 
+static bool means(unsigned code, const char *status, const char *text, const char *wanted)
+{
+    assert_true(log_begin(LOG_LEVEL_INFO, "attempt"));
+    log_meaning(code, str_from(status), str_from(text));
+    log_end();
+    assert_non_null(next_line());
+    return wanted ? strstr(line, "\"means\":\"") && strstr(line, wanted) : !strstr(line, "means");
+}
+
+static void replies_are_explained_to_who_looks_closely(void **state)
+{
+    (void)state;
+    assert_true(means(550, "5.1.1", "550 5.1.1 No such user", "The mailbox does not exist"));
+    assert_true(means(550, "5.1.1", "No such user", "The mailbox does not exist"));
+    assert_true(means(0, "5.1.10", "", "null MX"));
+    assert_true(means(451, "", "Greylisted, try again", "puts off"));
+    assert_true(means(250, "2.0.0", "Ok", NULL));
+    assert_true(means(0, "", "", NULL));
+    log_init(LOG_JSON, LOG_LEVEL_INFO, "master", file);
+    assert_true(means(550, "5.1.1", "No such user", NULL));
+}
+
 static void a_new_file_gets_the_next_lines(void **state)
 {
     char  path[] = "/tmp/tacit-test-XXXXXX";
@@ -250,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_are_quoted_when_they_could_mislead, text_log, close_log),
         cmocka_unit_test_setup_teardown(every_octet_survives_json, json_log, close_log),
+        cmocka_unit_test_setup_teardown(replies_are_explained_to_who_looks_closely, json_log, close_log),
         cmocka_unit_test_setup_teardown(long_values_and_lines_are_cut, text_log, close_log),
         cmocka_unit_test_setup_teardown(levels_and_time, text_log, close_log),
         cmocka_unit_test_setup_teardown(a_new_file_gets_the_next_lines, text_log, close_log),
