@@ -143,6 +143,15 @@ static bool flush(struct check *c, size_t above)
     return !ferror(stdout);
 }
 
+static json_t *json_cell(size_t column, struct str cell)
+{
+    uint64_t number;
+
+    if (column == C_LINE && str_to_u64(cell, UINT32_MAX, &number))
+        return json_integer((json_int_t)number);
+    return contacts_json_text(cell);
+}
+
 static void put_row(struct check *c, bool json, const struct str cells[COLUMNS])
 {
     json_t *o = json ? json_object() : NULL;
@@ -152,8 +161,7 @@ static void put_row(struct check *c, bool json, const struct str cells[COLUMNS])
         csv_put(&c->out, cells[i], i == 0);
     for (size_t i = 0; json && i < COLUMNS; i++)
         if (cells[i].len)
-            json_object_set_new(o, columns[i],
-                                i == C_LINE ? json_integer(atoll(cells[i].data)) : contacts_json_text(cells[i]));
+            json_object_set_new(o, columns[i], json_cell(i, cells[i]));
     text = json ? json_dumps(o, JSON_COMPACT) : NULL;
     if (text)
         buf_append_z(&c->out, text);
