@@ -90,8 +90,6 @@ void                  back_carrier_attach(struct back *b, int fd); /* takes fd *
 bool                  back_carry_is_idle(const struct back *b);    /* nothing is known that is not recorded */
 bool                  back_carry_is_open(struct back *b);          /* something may be given now */
 void                  back_carry_kick(struct back *b);             /* starts attempts at messages with an outcome */
-void                  back_carry_fill(struct back *b,
-                                      uint64_t     now_ms); /* what is parked in back's own list becomes due as there is room */
 /* The attempt at the message has ended. */
 void                  back_carry_settle(struct back *b, struct queue_message *m);
 struct back_carriage *back_carriage_first(struct back *b, uint64_t id);
@@ -137,6 +135,8 @@ void     park_put(struct back *b, struct back_park *park, struct queue_message *
 void     park_take(struct back *b, struct back_park *park, size_t count);
 void     park_move(struct back *b, struct back_park *from, struct back_park *to);
 void     park_done(struct back_park *park);
+/* What is parked in back's own list becomes due as there is room. */
+void     back_carry_fill(struct back *b, uint64_t now_ms);
 /* When a message that waits for something else is looked at all the same: to be given up, or for its notice. */
 uint64_t park_until_ms(const struct back *b, const struct queue_message *m, uint64_t most_ms);
 

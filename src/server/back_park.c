@@ -105,3 +105,15 @@ void park_done(struct back_park *p)
     free(p->ids);
     *p = (struct back_park){.site = p->site};
 }
+
+/* Takes what is parked up as fast as attempts can begin. While few messages are out it does not wait for its turn
+ * behind all that is due here. */
+void back_carry_fill(struct back *b, uint64_t now_ms)
+{
+    size_t most = b->config->queue.remote;
+
+    if (b->carry.own.count && b->carry.messages.used < most / 2 && back_carry_is_open(b))
+        park_take(b, &b->carry.own, 1);
+    while (b->carry.own.count && !queue_due(&b->queue, now_ms) && back_carry_is_open(b))
+        park_take(b, &b->carry.own, 1);
+}
