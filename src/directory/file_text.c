@@ -161,8 +161,9 @@ bool directory_line_parse(struct str line, struct arena *arena, bool *ret_has_en
     struct mail_address_error error;
     struct str                rest = line, name, kind;
 
-    if (line.len && line.data[line.len - 1] == '\r')
-        rest = str_part(line, 0, line.len - 1);
+    while (rest.len &&
+           rest.data[rest.len - 1] == '\r') /* all: a comment that keeps one would lose it when it is written */
+        rest.len--;
     name = word_next(&rest);
     if (!name.len) {
         *ret_has_entry = false;

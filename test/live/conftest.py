@@ -5,6 +5,7 @@ Environment: TACIT (the binary), TACIT_LOAD (bench/load.c), TACIT_TOOLS (where d
 import email
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -44,17 +45,25 @@ disclosure {{ {disclosure} }}
 NO_DNS = 'dns { server = "255.255.255.255:53"  validate = false }'
 
 
-_ports_given = set()
+_ports_kept = []
 
 
 def free_port():
+    """A port that nobody else is given, by this or another run of tests, until this process ends: it is kept by a name in
+    the abstract namespace of Unix sockets. Below the range from which the kernel takes ports for connections."""
     while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if port not in _ports_given:
-            _ports_given.add(port)
-            return port
+        port = random.randrange(10000, 32000)
+        keeper = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            keeper.bind(f"\0tacit-test-port-{port}")
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as s:
+                    s.bind(("127.0.0.1", port))
+        except OSError:
+            keeper.close()
+            continue
+        _ports_kept.append(keeper)
+        return port
 
 
 def wait_until(what, timeout=10.0, step=0.05):

@@ -29,6 +29,8 @@ def unpacked(package):
         subprocess.run(["dpkg", "-x", str(deb), str(work / "root")], check=True)
         try:
             (work / "root").rename(target)
+        except OSError:
+            assert target.exists()  # another run was faster
         finally:
             shutil.rmtree(work)
     return target
