@@ -135,7 +135,7 @@ def test_a_dead_dns_stops_nobody(make_tacit):
 
 def test_a_black_hole_stops_nobody_and_its_end_is_seen(make_tacit):
     hole = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    hole.bind(("127.0.0.1", 0))
+    hole.bind(("127.0.0.1", free_port()))
     t = make_tacit(extra=dns("127.0.0.1:%d" % hole.getsockname()[1]), extra_global="fronts = 1").start()
     took = []
     sessions = [threading.Thread(target=lambda i=i: took.extend(mails(t, [f"d{i}.example", f"e{i}.example"])))
