@@ -11,6 +11,7 @@ SYSCONFDIR ?= /etc
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
 PROBES ?= 20000
+TESTS_AT_ONCE ?= $(shell echo $$((2 * $$(nproc)))) # they mostly wait
 MESON = meson
 # Only what was named here and now: `make install` keeps what an earlier make was told. Meson forgets the one when the
 # other changes.
@@ -41,9 +42,9 @@ run: all
 # Live tests run once as built and once sanitized; structure tests look at the source and need to run only once.
 check: all build-asan/build.ninja
 	script/deps run check
-	$(MESON) test -C build --print-errorlogs
+	$(MESON) test -C build --print-errorlogs --num-processes $(TESTS_AT_ONCE)
 	ninja -C build-asan
-	$(MESON) test -C build-asan --print-errorlogs --timeout-multiplier 3
+	$(MESON) test -C build-asan --print-errorlogs --num-processes $(TESTS_AT_ONCE) --timeout-multiplier 3
 
 fuzz:
 	script/deps build fuzz

@@ -332,8 +332,7 @@ struct back_filter {
     bool                       by_id;
     struct arena               arena;
 };
-/* Strings borrow the request. False: *ret_wrong says what is wrong with it. In any case
- * back_filter_done ends it. */
+/* Strings borrow the request. False: *ret_wrong says what is wrong with it, and there is nothing to end. */
 bool        back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128]);
 void        back_filter_done(struct back_filter *f);
 bool        back_filter_is_empty(const struct back_filter *f);

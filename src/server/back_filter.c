@@ -136,13 +136,8 @@ static bool read_reply(const json_t *request, struct back_filter *f, char ret_wr
     return true;
 }
 
-bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128])
+static bool read_all(const struct json_t *request, struct back_filter *f, char ret_wrong[128])
 {
-    struct back_filter *f = ret_filter;
-
-    *f = (struct back_filter){.by_id = false};
-    arena_init(&f->arena, 1024, FILTER_MEMORY);
-    f->unclaimed = json_is_true(json_object_get(request, "unclaimed"));
     return read_address(request, "sender", f, &f->sender, ret_wrong) &&
            read_address(request, "recipient", f, &f->recipient, ret_wrong) && read_domain(request, f, ret_wrong) &&
            read_text(request, "site", &f->site, ret_wrong) && read_reply(request, f, ret_wrong) &&
@@ -151,6 +146,19 @@ bool back_filter_get(const struct json_t *request, struct back_filter *ret_filte
            read_number(request, "newer_ms", &f->newer_ms, ret_wrong) &&
            read_number(request, "larger", &f->larger, ret_wrong) &&
            read_number(request, "smaller", &f->smaller, ret_wrong) && read_ids(request, f, ret_wrong);
+}
+
+bool back_filter_get(const struct json_t *request, struct back_filter *ret_filter, char ret_wrong[128])
+{
+    struct back_filter f = {.unclaimed = json_is_true(json_object_get(request, "unclaimed"))};
+
+    arena_init(&f.arena, 1024, FILTER_MEMORY);
+    if (!read_all(request, &f, ret_wrong)) {
+        back_filter_done(&f);
+        return false;
+    }
+    *ret_filter = f;
+    return true;
 }
 
 void back_filter_done(struct back_filter *f)
