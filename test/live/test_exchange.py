@@ -1,11 +1,13 @@
 """tacit sends to real servers and takes from them: another tacit, found by the DNS; Postfix as a smarthost; Dovecot over
 LMTP; Exim and OpenSMTPD in both directions."""
+import json
 import os
+import subprocess
 import sys
 
 import pytest
 
-from conftest import PATIENCE, ROOT, Tacit, free_port, parsed, wait_until, without_trace
+from conftest import PATIENCE, ROOT, TACIT, Tacit, free_port, parsed, wait_until, without_trace
 from sending import World
 from tools import Dovecot, Postfix
 
@@ -180,6 +182,9 @@ queue {{ retry = {{"500ms"}} }}
     peer.domain, peer.smarthost = "peer.test", t.mx
     try:
         peer.start()
+        r = subprocess.run([TACIT, "probe", "127.0.0.1", "--port", str(peer.port), "--json"], capture_output=True, text=True)
+        seen = json.loads(r.stdout)
+        assert (seen["verdict"], r.returncode) == ("takes-mail", 0) and "SIZE" in seen["extensions"], r.stdout
         t.start()
         t.user("add", "alice@example.test")
         with t.connect() as c:
