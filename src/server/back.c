@@ -24,13 +24,6 @@ enum {
 static struct back back;
 static unsigned    ticks;
 
-void back_give_up(const char *what, const struct err *err)
-{
-    log_notice(LOG_LEVEL_ERROR, "%s%s%s; starts over", what, err ? ": " : "", err ? err->text : "");
-    log_flush();
-    _exit(EXIT_FAILURE);
-}
-
 void back_gauges(struct back *b)
 {
     count_set(COUNTER_queue_messages, b->queue.messages);
@@ -60,7 +53,7 @@ void back_kick(struct back *b)
     }
     while (!b->draining && !b->store_waits && b->attempt_count < b->config->queue.deliveries && (m = next_due(b, now)))
         if (!back_attempt_start(b, m, STR_NONE))
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
     next = queue_next_due_ms(&b->queue);
     if (b->draining || next == UINT64_MAX || next <= now)
         return; /* nothing, or the end of an attempt comes here again */

@@ -123,7 +123,6 @@ struct back {
 };
 
 /* back.c */
-void back_give_up(const char *what, const struct err *err) __attribute__((noreturn));
 void back_kick(struct back *b); /* starts what is due, and sets the timer for the rest */
 void back_gauges(struct back *b);
 void back_drain_check(struct back *b);

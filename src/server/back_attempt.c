@@ -58,7 +58,7 @@ void back_attempt_free(struct attempt *a)
     struct queue_message *m = queue_find(&b->queue, a->id);
 
     if (m && !queue_set_busy(&b->queue, m, false))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     if (m && a->load_ok)
         back_carry_settle(b, m);
     if (m)
@@ -252,6 +252,6 @@ bool back_command_start(struct back *b, struct queue_message *m, const struct ba
     a->command_arg = arg;
     a->command_via = arena_str(&a->arena, change->via);
     if (!mail_address_copy(&change->to, &a->arena, &a->command_to) || (change->via.len && !a->command_via.data))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     return attempt_go(a);
 }

@@ -104,7 +104,7 @@ void back_carriage_free(struct back *b, struct back_carriage *c)
     } else if (!c->next) {
         map_remove_u64(&b->carry.messages, c->id);
     } else if (!map_put_u64(&b->carry.messages, c->id, c->next)) {
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     }
     list_remove(&c->link);
     list_remove(&c->answered);
@@ -209,11 +209,11 @@ static bool on_open(struct back_carrier *carrier, const struct carriage *given)
         return false;
     indices = malloc(given->recipient_count * sizeof *indices);
     if (!indices)
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     memcpy(indices, given->indices, given->recipient_count * sizeof *indices);
     c = back_carriage_new(b, carrier, given->id, indices, given->recipient_count);
     if (!c)
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     c->round = m->attempts;
     c->expires_ms = m->since_ms + b->config->queue.expire;
     return true;
@@ -233,7 +233,7 @@ static bool on_carried(struct back_carrier *carrier, const struct carried *carri
     if (c->state != BACK_CARRIAGE_OUT)
         return true; /* said again; its record is on the way */
     if (!buf_append(&c->outcome, data))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     answer(b, c, BACK_CARRIAGE_ANSWERED);
     return true;
 }
@@ -246,7 +246,7 @@ static struct back_park *site_of(struct back_carrier *carrier, uint64_t site)
         return p;
     p = calloc(1, sizeof *p);
     if (!p || !map_put_u64(&carrier->sites, site, p))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     p->site = site;
     return p;
 }
@@ -411,7 +411,7 @@ void back_carry_settle(struct back *b, struct queue_message *m)
             list_push(&b->carry.answered, &c->answered);
     }
     if (out && !m->parked && m->next_ms <= io_wall_ms() && !queue_delay(&b->queue, m, park_until_ms(b, m, LONG_MS)))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
 }
 
 void back_carry_kick(struct back *b)
@@ -430,7 +430,7 @@ void back_carry_kick(struct back *b)
             if (!m->parked)
                 queue_delay(&b->queue, m, 0);
             if (!back_attempt_start_outcome(b, m, buf_str(&c->record)))
-                back_give_up("out of memory", NULL);
+                role_give_up("out of memory", NULL);
         }
     }
 }

@@ -37,7 +37,7 @@ static void release(struct attempt *a, struct progress *p)
             continue;
         child = attempt_expand(a, (uint32_t)i);
         if (!child)
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         child->address = a->command_to;
         a->to[i].state = RECIPIENT_EXPANDED;
         redirect = false; /* one copy is enough */

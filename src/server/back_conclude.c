@@ -68,7 +68,7 @@ static void put_expansions(struct attempt *a, struct back_store *s)
             e.target_count++;
         e.targets = arena_alloc(&a->arena, e.target_count * sizeof *e.targets);
         if (!e.targets)
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         for (size_t i = 0; i < e.target_count; i++) {
             const struct attempt_recipient *to = &a->to[e.first + i];
 
@@ -98,7 +98,7 @@ static void put_progress(struct attempt *a, struct back_store *s, struct progres
     p->recipient_count = a->count;
     p->recipients = malloc(a->count * sizeof *p->recipients); /* not of the arena: a large message is saved often */
     if (!p->recipients)
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     for (size_t i = 0; i < a->count; i++)
         put_recipient(&a->to[i], &p->recipients[i]);
     progress_put(p, back_store_record(s, RECORD_PROGRESS));
@@ -213,7 +213,7 @@ static void fail_for_good(struct attempt *a, size_t i, struct back_reports *repo
         to->state = RECIPIENT_FAILED;
         if (wants(a, i, NOTIFY_FAILURE)) {
             if (!back_reports_add(reports, i, REPORT_FAILED))
-                back_give_up("out of memory", NULL);
+                role_give_up("out of memory", NULL);
             attempt_log(a, i, "bounced");
         } else {
             attempt_log(a, i, "failed-silently"); /* NOTIFY=NEVER */

@@ -310,6 +310,6 @@ void back_control_listen(struct back *b, int fd)
     if (b->control)
         io_acceptor_free(b->control);
     b->control = io_acceptor_new(b->loop, fd, accepted, b, &err);
-    if (!b->control)
-        log_notice(LOG_LEVEL_ERROR, "control socket: %s", err.text);
+    if (!b->control) /* master holds the socket: whoever connects would wait for ever */
+        role_give_up("control socket", &err);
 }

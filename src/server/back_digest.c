@@ -136,7 +136,7 @@ static void put_digest(struct back *b, const struct domain_digest *d)
     buf_init(&out, BACK_REPORT_MAX);
     if (!mail_digest_format(&digest, &out, &body) ||
         !back_message_put(b, s, id, 0, &to, body, d->smtputf8, buf_str(&out)))
-        back_give_up("a digest cannot be made: out of memory", NULL);
+        role_give_up("a digest cannot be made: out of memory", NULL);
     buf_done(&out);
     snprintf(name, sizeof name, "digest/%.*s", STR_ARG(d->name));
     snprintf(value, sizeof value, "%llu", (unsigned long long)io_wall_ms());

@@ -31,7 +31,7 @@ static bool each_segment(uint64_t seq, uint64_t size, void *arg)
     if (seq > l->newest)
         l->newest = seq;
     if (!queue_segment_present(&b->queue, l->number, seq))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     return true;
 }
 
@@ -75,7 +75,7 @@ static void apply(struct back *b, struct back_lane *l, const struct lane_record 
     case QUEUE_APPLIED:
         if (fresh && !b->queue.replaying && !b->draining && !b->config->queue.paused &&
             b->attempt_count < b->config->queue.deliveries && !back_attempt_start(b, fresh, r->payload))
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         break;
     case QUEUE_REFUSED:
         if (log_begin(LOG_LEVEL_WARNING, "notice")) {
@@ -86,7 +86,7 @@ static void apply(struct back *b, struct back_lane *l, const struct lane_record 
         }
         break;
     case QUEUE_NO_MEMORY:
-        back_give_up("out of memory for the queue", NULL);
+        role_give_up("out of memory for the queue", NULL);
     }
     arena_reset(&b->scratch);
 }

@@ -127,7 +127,7 @@ bool back_index_replay(struct back *b, unsigned lane, uint64_t seq, struct buf *
 
         record_brief_get(&r, &brief);
         if (queue_apply_brief(&b->queue, place, &brief, NULL) == QUEUE_NO_MEMORY)
-            back_give_up("out of memory for the queue", NULL);
+            role_give_up("out of memory for the queue", NULL);
     }
     queue_segment_find(&b->queue, lane, seq)->indexed = true; /* it was listed before */
     return true;

@@ -126,7 +126,7 @@ void outcome_apply(struct attempt *a, const struct back_carriage *c)
     struct str              said = arena_str(&a->arena, buf_str(&c->outcome)); /* longer than the carriage */
 
     if (!said.data || (c->how == BACK_CARRIAGE_ANSWERED && !carriage_get(said, &a->arena, &m)))
-        back_give_up("out of memory", NULL); /* it could be read when it came */
+        role_give_up("out of memory", NULL); /* it could be read when it came */
     a->counts |= c->round == a->progress.attempts;
     for (size_t k = 0; k < c->count; k++) {
         size_t i = c->indices[k];

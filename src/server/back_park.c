@@ -59,7 +59,7 @@ static void push(struct back *b, struct back_park *p, uint64_t id)
             uint64_t *ids = realloc(p->ids, room * sizeof *ids);
 
             if (!ids)
-                back_give_up("out of memory", NULL);
+                role_give_up("out of memory", NULL);
             p->ids = ids;
             p->room = room;
         }
@@ -72,7 +72,7 @@ void park_put(struct back *b, struct back_park *p, struct queue_message *m)
     m->parked = true;
     push(b, p, m->id);
     if (!queue_delay(&b->queue, m, park_until_ms(b, m, PARK_MS)))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
 }
 
 void park_take(struct back *b, struct back_park *p, size_t count)
@@ -86,7 +86,7 @@ void park_take(struct back *b, struct back_park *p, size_t count)
             continue;
         m->parked = false;
         if (!queue_delay(&b->queue, m, 0))
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         count--;
     }
     if (!p->count)

@@ -32,7 +32,7 @@ struct back_reports *back_reports_new(struct attempt *a)
     struct back_reports *r = calloc(1, sizeof *r);
 
     if (!r)
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     r->attempt = a;
     return r;
 }
@@ -204,7 +204,7 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
         ok = mail_report_format(&r, &out, &body);
     }
     if (!ok || !back_message_put(b, s, id, a->id, letter->to, body, letter->to->utf8 || r.smtputf8, buf_str(&out)))
-        back_give_up("a report cannot be made: out of memory", NULL);
+        role_give_up("a report cannot be made: out of memory", NULL);
     buf_done(&out);
     if (letter->failures)
         count(COUNTER_messages_bounced_total, 1);

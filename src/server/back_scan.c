@@ -178,7 +178,7 @@ size_t back_scan_run(struct back_scan *s, const uint64_t *ids, size_t count)
         return 0;
     s->running = true;
     if (!io_work(s->back->loop, work, worked, s))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     return at;
 }
 

@@ -15,7 +15,7 @@ void order_ids_add(struct order_ids *ids, uint64_t id)
         uint64_t *at = realloc(ids->at, room * sizeof *at);
 
         if (!at)
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         ids->at = at;
         ids->room = room;
     }
@@ -94,7 +94,7 @@ void order_gather(struct order *o)
         order_go(o, ORDER_SORTS);
         o->running++;
         if (!io_work(o->back->loop, sort, sorted, o))
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
     }
 }
 

@@ -31,7 +31,7 @@ struct back_store *back_store_new(struct back *b, void (*done)(void *arg), void 
     struct back_store *s = calloc(1, sizeof *s);
 
     if (!s)
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
     list_init(&s->link);
     s->back = b;
     s->done = done;
@@ -46,7 +46,7 @@ struct buf *back_store_record(struct back_store *s, enum record_type type)
         struct part *parts = room > RECORDS_MAX ? NULL : realloc(s->parts, room * sizeof *parts);
 
         if (!parts)
-            back_give_up("out of memory", NULL);
+            role_give_up("out of memory", NULL);
         s->parts = parts;
         s->room = room;
     }
@@ -67,7 +67,7 @@ void back_store_put(struct back_store *s)
 {
     for (size_t i = 0; i < s->count; i++)
         if (!buf_ok(&s->parts[i].payload))
-            back_give_up("a record could not be made: out of memory", NULL);
+            role_give_up("a record could not be made: out of memory", NULL);
     list_push(&s->back->stores, &s->link);
 }
 
@@ -139,7 +139,7 @@ static void append_all(struct back *b)
 
             if (!lane_append(b->writer, (uint8_t)s->parts[i].type, i + 1 < s->count ? LANE_MORE : 0, &payload, 1,
                              &place, &err))
-                back_give_up("a record cannot be appended", &err);
+                role_give_up("a record cannot be appended", &err);
         }
         list_remove(&s->link);
         list_push(&b->writing, &s->link);
@@ -157,5 +157,5 @@ void back_store_round(struct back *b)
         return;
     }
     if (!io_work(b->loop, write_batch, batch_written, b))
-        back_give_up("out of memory", NULL);
+        role_give_up("out of memory", NULL);
 }

@@ -187,8 +187,8 @@ static void front_listener(struct role_context *c, unsigned number, int fd)
     struct err    err;
 
     if (number != FRONT_LISTEN_METRICS) {
-        if (!front_listen(f, number, fd, &err))
-            log_notice(LOG_LEVEL_ERROR, "%s", err.text);
+        if (!front_listen(f, number, fd, &err)) /* master holds the socket: whoever connects would wait for ever */
+            role_give_up("listening socket", &err);
         return;
     }
     io_metrics_stop(f->metrics);

@@ -87,6 +87,13 @@ void role_drained(struct role_context *c)
     io_loop_stop(c->loop);
 }
 
+void role_give_up(const char *what, const struct err *err)
+{
+    log_notice(LOG_LEVEL_ERROR, "%s%s%s; starts over", what, err ? ": " : "", err ? err->text : "");
+    log_flush();
+    _exit(EXIT_FAILURE);
+}
+
 static void overdue(void *arg)
 {
     (void)arg;

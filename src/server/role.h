@@ -66,6 +66,8 @@ struct role_ops {
 /* The whole life of a role's process; the exit status. */
 int  role_run(const struct role_ops *ops, enum role role, unsigned index, unsigned lane);
 void role_drained(struct role_context *c); /* reports and stops the loop */
+/* Ends the process where it cannot go on; master starts it again. Says why; `err` may be NULL. */
+void role_give_up(const char *what, const struct err *err) __attribute__((noreturn));
 
 extern const struct role_ops front_ops, keeper_ops, back_ops, resolver_ops, carrier_ops;
 
