@@ -19,6 +19,7 @@ ORDINARY = {"greeting": "220 {host} ESMTP", "ehlo": "250 {host}", "helo": "250 {
             "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok", "data": "354 Go ahead", "message": "250 2.0.0 Taken",
             "quit": "221 2.0.0 Bye", "rset": "250 2.0.0 Ok", "auth": "235 2.7.0 Ok", "noop": "250 2.0.0 Ok"}
 
+AWAY = 10  # seconds that back may take to come again, where much ends in a short time
 RECORDING = 2  # seconds that it may take, on a busy machine, until what a server answered is in back's lane
 
 
@@ -43,8 +44,10 @@ class Message:
         return self.session.last is self
 
     def may_be_forgotten(self, killed):
-        """The two who learnt of the answer were killed before it can have been written down. `killed`: (role, when)."""
-        return {"carrier", "back"} <= {role for role, when in killed if 0 <= when - self.when < RECORDING}
+        """The two who could learn of the answer were gone before it can have been written down: the carrier was killed soon
+        after it, and back was too, or had been and was not there yet. `killed`: (role, when)."""
+        since = {role: [when - self.when for r, when in killed if r == role] for role in ("carrier", "back")}
+        return any(0 <= s < RECORDING for s in since["carrier"]) and any(-AWAY < s < RECORDING for s in since["back"])
 
 
 class Host:
