@@ -7,7 +7,7 @@ import pytest
 
 import timing
 from conftest import PATIENCE, wait_until
-from timing import Probed, auc, leaks
+from timing import Probed, auc, leaks, leaks_of_both
 
 D = "example.test"
 LONG = "l" * 62
@@ -244,7 +244,11 @@ def test_no_time_tells_who_exists(make_tacit):
             found += probed.measure(channel, count)
     print("\n".join(f"{area:.4f} +- {half:.4f}  {name}" for name, area, half in found))
     assert max(half for _, _, half in found) < 0.022
-    assert not leaks(found), "\n".join(leaks(found))
+    if leaks(found):
+        print("again, for:\n" + "\n".join(leaks(found)))
+        channels = {name.split(":")[0] for name, area, half in found if leaks([(name, area, half)])}
+        again = [row for channel in channels for row in probed.measure(channel, timing.CHANNELS[channel][1], seed=8)]
+        assert not leaks_of_both(found, again), "\n".join(leaks_of_both(found, again))
 
 
 @timed
@@ -252,5 +256,6 @@ def test_a_leak_is_found(make_tacit, monkeypatch):
     monkeypatch.setenv("TACIT_LEAK_NS", "20000")
     t = make_tacit(**timing.SETTINGS)
     t.program = timing.LEAKY
-    found = Probed(t.start()).measure("RCPT", 1600)
-    assert any(name.startswith("RCPT: 2") for name in leaks(found)), found
+    probed = Probed(t.start())
+    found, again = probed.measure("RCPT", 1600), probed.measure("RCPT", 1600, seed=8)
+    assert any(name.startswith("RCPT: 2") for name in leaks_of_both(found, again)), (found, again)

@@ -136,6 +136,15 @@ def leaks(found):
             if abs(area - 0.5) - half > TOLERANCE]
 
 
+def leaks_of_both(found, again):
+    """Those that two measurements show with the same sign. Neighbouring probes meet the same state of the disk, so one
+    measurement alone is wrong more often than its interval says; what is a leak is one in the next as well."""
+    second = {name: (area, half) for name, area, half in again}
+    return [f"{name}: AUC {area:.4f} +- {half:.4f}, and again {second[name][0]:.4f}" for name, area, half in found
+            if leaks([(name, area, half)]) and name in second and leaks([(name, *second[name])]) and
+            (area > 0.5) == (second[name][0] > 0.5)]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--probes", type=int, default=20000)
