@@ -54,7 +54,17 @@ static uint64_t get_fixed(struct reader *r, size_t len)
     return v;
 }
 
-uint8_t  get_u8(struct reader *r) { return (uint8_t)get_fixed(r, 1); }
+uint8_t get_u8(struct reader *r) { return (uint8_t)get_fixed(r, 1); }
+uint8_t get_u8_max(struct reader *r, uint8_t max)
+{
+    uint8_t value = get_u8(r);
+
+    if (value <= max)
+        return value;
+    r->failed = true;
+    return 0;
+}
+
 uint32_t get_u32(struct reader *r) { return (uint32_t)get_fixed(r, 4); }
 uint64_t get_u64(struct reader *r) { return get_fixed(r, 8); }
 

@@ -26,6 +26,7 @@ static inline bool          reader_ended(const struct reader *r) { return !r->fa
 static inline bool          reader_ok(const struct reader *r) { return !r->failed; }
 
 uint8_t    get_u8(struct reader *r);
+uint8_t    get_u8_max(struct reader *r, uint8_t max); /* above max: failed, and 0 */
 uint32_t   get_u32(struct reader *r);
 uint64_t   get_u64(struct reader *r);
 uint64_t   get_var(struct reader *r);

@@ -31,6 +31,38 @@ const char *card_label(const struct card *c, const char *key)
     return NULL;
 }
 
+const char *card_class_words(unsigned class)
+{
+    return class == 2   ? "success"
+           : class == 3 ? "more is expected"
+           : class == 4 ? "failure for now"
+           : class == 5 ? "failure for good"
+                        : "no code of SMTP";
+}
+
+struct str card_enhanced_code(const struct codes_enhanced *e, struct arena *arena)
+{
+    struct str class = e->class ? arena_printf(arena, "%u", e->class) : STR("X");
+
+    if (e->is_part && e->class)
+        return arena_printf(arena, "%.*s.x.x", STR_ARG(class));
+    if (e->is_part)
+        return arena_printf(arena, "%.*s.%u.x", STR_ARG(class), e->subject);
+    if (e->detail_last > e->detail)
+        return arena_printf(arena, "%.*s.%u.%u-%u", STR_ARG(class), e->subject, e->detail, e->detail_last);
+    return arena_printf(arena, "%.*s.%u.%u", STR_ARG(class), e->subject, e->detail);
+}
+
+unsigned card_enhanced_class(const struct codes_enhanced *e)
+{
+    if (e->class)
+        return e->class;
+    return str_find_byte(e->classes, '5') != STR_NOT_FOUND   ? 5
+           : str_find_byte(e->classes, '4') != STR_NOT_FOUND ? 4
+           : str_find_byte(e->classes, '2') != STR_NOT_FOUND ? 2
+                                                             : 0;
+}
+
 static struct str delivery_of_class(unsigned class)
 {
     switch (class) {
@@ -100,13 +132,7 @@ void card_of_basic(const struct codes_basic *b, struct arena *arena, struct card
     c.title = arena_printf(arena, "%u  %.*s", b->code, STR_ARG(b->name));
     card_add(&c, "name", "Name", b->name);
     card_add(&c, "category", "Category",
-             arena_printf(arena, "%s, %.*s",
-                          b->code < 200   ? "no code of SMTP"
-                          : b->code < 300 ? "success"
-                          : b->code < 400 ? "more is expected"
-                          : b->code < 500 ? "failure for now"
-                                          : "failure for good",
-                          STR_ARG(b->category)));
+             arena_printf(arena, "%s, %.*s", card_class_words(b->code / 100), STR_ARG(b->category)));
     card_add(&c, "standing", "Standing", standing_of(b->status));
     card_add(&c, "meaning", "Meaning", b->meaning);
     card_add(&c, "delivery", "Delivered?", b->delivery);
@@ -132,11 +158,7 @@ static void add_enhanced(struct card *c, const struct codes_enhanced *e, unsigne
 {
     card_add(c, "name", "Name", e->name);
     card_add(c, "category", "Category",
-             arena_printf(arena, "%s%s%.*s",
-                          class == 2   ? "success"
-                          : class == 4 ? "failure for now"
-                                       : "failure for good",
-                          codes_subject(e->subject) ? ", " : "",
+             arena_printf(arena, "%s%s%.*s", card_class_words(class), codes_subject(e->subject) ? ", " : "",
                           STR_ARG(codes_subject(e->subject) ? codes_subject(e->subject)->name : STR_NONE)));
     card_add(c, "meaning", "Meaning", e->meaning);
     card_add(c, "delivery", "Delivered?", delivery_of_class(class));
@@ -186,15 +208,12 @@ void card_of_status(struct codes_status status, struct arena *arena, struct card
 void card_of_enhanced(const struct codes_enhanced *e, struct arena *arena, struct card *ret_card)
 {
     struct card c = {0};
-    unsigned class = e->class                                          ? e->class
-                     : str_find_byte(e->classes, '5') != STR_NOT_FOUND ? 5
-                     : str_find_byte(e->classes, '4') != STR_NOT_FOUND ? 4
-                                                                       : 2;
+    unsigned class = card_enhanced_class(e);
 
     if (e->vendor.len)
         card_add(&c, "standing", "Standing",
                  arena_printf(arena, "A sense of its own that %.*s gives the number.", STR_ARG(e->vendor)));
-    add_enhanced(&c, e, class, arena);
+    add_enhanced(&c, e, class ? class : 2, arena);
     if (!e->is_part && !e->vendor.len)
         add_vendors(&c, (struct codes_status){(uint8_t) class, e->subject, e->detail}, e, arena);
     *ret_card = c;
@@ -263,9 +282,7 @@ void card_of_reading(const struct codes_reading *r, struct str action, struct ar
     else if (r->code)
         card_add(&c, "code", "The code",
                  arena_printf(arena, "No standard knows %u; its first digit decides: %s.", r->code,
-                              r->class == 2   ? "success"
-                              : r->class == 4 ? "failure for now"
-                                              : "failure for good"));
+                              card_class_words(r->class)));
     if (r->basic)
         card_add(&c, "standing", "Standing", standing_of(r->basic->status));
     if (r->contradiction)

@@ -31,6 +31,11 @@ void card_of_reading(const struct codes_reading *r, struct str action, struct ar
 /* "252" or "5.1.10"; false: it is neither, or nobody uses it. */
 bool card_of_number(struct str text, struct arena *arena, struct card *ret_card);
 
+const char *card_class_words(unsigned class); /* of a first digit: "failure for now" */
+/* "X.1.10", "4.7.500-699", "X.1.x" for a part; and its class, the gravest where it has several. */
+struct str  card_enhanced_code(const struct codes_enhanced *e, struct arena *arena);
+unsigned    card_enhanced_class(const struct codes_enhanced *e);
+
 void        card_add(struct card *c, const char *key, const char *label, struct str text); /* empty: left out */
 const char *card_label(const struct card *c, const char *key); /* NULL: there is no such entry */
 struct str  card_get(const struct card *c, const char *key);

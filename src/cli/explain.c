@@ -45,18 +45,6 @@ static void list_row(struct cli *cli, struct str code, struct str name, const ch
     }
 }
 
-static struct str enhanced_code(const struct codes_enhanced *e, struct arena *arena)
-{
-    struct str class = e->class ? arena_printf(arena, "%u", e->class) : STR("X");
-
-    if (e->is_part)
-        return e->subject || !e->class ? arena_printf(arena, "%.*s.%u.-", STR_ARG(class), e->subject)
-                                       : arena_printf(arena, "%.*s.-.-", STR_ARG(class));
-    return e->detail_last > e->detail
-               ? arena_printf(arena, "%.*s.%u.%u-%u", STR_ARG(class), e->subject, e->detail, e->detail_last)
-               : arena_printf(arena, "%.*s.%u.%u", STR_ARG(class), e->subject, e->detail);
-}
-
 static struct str enhanced_name(const struct codes_enhanced *e, struct arena *arena)
 {
     return e->vendor.len ? arena_printf(arena, "%.*s (%.*s)", STR_ARG(e->name), STR_ARG(e->vendor)) : e->name;
@@ -67,7 +55,7 @@ static int run_list(struct cli *cli, struct arena *arena)
     for (size_t i = 0; i < codes_basic_count(); i++)
         list_row(cli, arena_printf(arena, "%u", codes_basic_at(i)->code), codes_basic_at(i)->name, "reply");
     for (size_t i = 0; i < codes_enhanced_count(); i++)
-        list_row(cli, enhanced_code(codes_enhanced_at(i), arena), enhanced_name(codes_enhanced_at(i), arena),
+        list_row(cli, card_enhanced_code(codes_enhanced_at(i), arena), enhanced_name(codes_enhanced_at(i), arena),
                  "enhanced");
     for (size_t i = 0; i < codes_topic_count(); i++)
         list_row(cli, codes_topic_at(i)->topic, codes_topic_at(i)->words, "cause");
@@ -104,7 +92,7 @@ static size_t search(struct cli *cli, struct str word, struct arena *arena)
         const struct codes_enhanced *e = codes_enhanced_at(i);
 
         if ((has(e->name, word) || has(e->meaning, word) || has(e->vendor, word)) && ++found)
-            list_row(cli, enhanced_code(e, arena), enhanced_name(e, arena), "enhanced");
+            list_row(cli, card_enhanced_code(e, arena), enhanced_name(e, arena), "enhanced");
     }
     return found;
 }

@@ -49,41 +49,19 @@ static const char *kind_of_class(unsigned class)
     return class == 2 ? "good" : class == 4 ? "wait" : class == 5 ? "bad" : "other";
 }
 
-static const char *kind_words(unsigned class)
-{
-    return class == 2   ? "success"
-           : class == 3 ? "more is expected"
-           : class == 4 ? "failure for now"
-           : class == 5 ? "failure for good"
-                        : "no code of SMTP";
-}
-
 static struct str basic_page(const struct codes_basic *b, struct arena *arena)
 {
     return arena_printf(arena, "%u.html", b->code);
 }
 
-static struct str enhanced_code(const struct codes_enhanced *e, struct arena *arena)
-{
-    struct str class = e->class ? arena_printf(arena, "%u", e->class) : STR("X");
-
-    if (e->is_part && e->class)
-        return arena_printf(arena, "%.*s.x.x", STR_ARG(class));
-    if (e->is_part)
-        return arena_printf(arena, "%.*s.%u.x", STR_ARG(class), e->subject);
-    if (e->detail_last > e->detail)
-        return arena_printf(arena, "%.*s.%u.%u-%u", STR_ARG(class), e->subject, e->detail, e->detail_last);
-    return arena_printf(arena, "%.*s.%u.%u", STR_ARG(class), e->subject, e->detail);
-}
-
 /* "x-1-10.html", "5-1-10-exchange-online.html" */
 static struct str enhanced_page(const struct codes_enhanced *e, struct arena *arena)
 {
-    struct str name = e->vendor.len
-                          ? arena_printf(arena, "%.*s %.*s.html", STR_ARG(enhanced_code(e, arena)), STR_ARG(e->vendor))
-                          : arena_printf(arena, "%.*s.html", STR_ARG(enhanced_code(e, arena)));
-    char      *text = arena_alloc(arena, name.len + 1);
-    size_t     len = 0, stem = name.len < 5 ? 0 : name.len - 5;
+    struct str name =
+        e->vendor.len ? arena_printf(arena, "%.*s %.*s.html", STR_ARG(card_enhanced_code(e, arena)), STR_ARG(e->vendor))
+                      : arena_printf(arena, "%.*s.html", STR_ARG(card_enhanced_code(e, arena)));
+    char  *text = arena_alloc(arena, name.len + 1);
+    size_t len = 0, stem = name.len < 5 ? 0 : name.len - 5;
 
     if (!text)
         return STR_NONE;
@@ -258,16 +236,6 @@ static bool card_page(struct site *s, const struct card *c, unsigned class, cons
     return finish(s, name);
 }
 
-static unsigned class_of(const struct codes_enhanced *e)
-{
-    if (e->class)
-        return e->class;
-    return str_find_byte(e->classes, '5') != STR_NOT_FOUND   ? 5
-           : str_find_byte(e->classes, '4') != STR_NOT_FOUND ? 4
-           : str_find_byte(e->classes, '2') != STR_NOT_FOUND ? 2
-                                                             : 0;
-}
-
 static bool enhanced_pages(struct site *s)
 {
     for (size_t i = 0; i < codes_enhanced_count(); i++) {
@@ -276,9 +244,10 @@ static bool enhanced_pages(struct site *s)
         struct card                  c;
 
         card_of_enhanced(e, &s->arena, &c);
-        c.code = enhanced_code(e, &s->arena);
-        if (!card_page(s, &c, several ? 0 : class_of(e),
-                       several ? "success or failure, as its first digit says" : kind_words(class_of(e)),
+        c.code = card_enhanced_code(e, &s->arena);
+        if (!card_page(s, &c, several ? 0 : card_enhanced_class(e),
+                       several ? "success or failure, as its first digit says"
+                               : card_class_words(card_enhanced_class(e)),
                        enhanced_page(e, &s->arena)))
             return false;
     }
@@ -292,7 +261,7 @@ static bool basic_pages(struct site *s)
         struct card               c;
 
         card_of_basic(b, &s->arena, &c);
-        if (!card_page(s, &c, b->code / 100, kind_words(b->code / 100), basic_page(b, &s->arena)))
+        if (!card_page(s, &c, b->code / 100, card_class_words(b->code / 100), basic_page(b, &s->arena)))
             return false;
     }
     return true;
@@ -306,7 +275,7 @@ static bool topic_pages(struct site *s)
 
         card_of_topic(t, &s->arena, &c);
         c.code = STR_NONE;
-        if (!card_page(s, &c, t->status.class, kind_words(t->status.class), topic_page(t, &s->arena)))
+        if (!card_page(s, &c, t->status.class, card_class_words(t->status.class), topic_page(t, &s->arena)))
             return false;
     }
     return true;
@@ -450,10 +419,10 @@ static bool index_page(struct site *s)
     for (size_t i = 0; i < codes_enhanced_count(); i++) {
         const struct codes_enhanced *e = codes_enhanced_at(i);
         bool                         several = !e->class && e->classes.len > 1;
-        struct str                   code = enhanced_code(e, &s->arena);
+        struct str                   code = card_enhanced_code(e, &s->arena);
 
         /* "5.1.1" finds X.1.1 */
-        put_entry(s, enhanced_page(e, &s->arena), kind_of_class(several ? 0 : class_of(e)), code,
+        put_entry(s, enhanced_page(e, &s->arena), kind_of_class(several ? 0 : card_enhanced_class(e)), code,
                   e->vendor.len ? arena_printf(&s->arena, "%.*s (%.*s)", STR_ARG(e->name), STR_ARG(e->vendor))
                                 : e->name,
                   arena_printf(&s->arena, "2%.*s 4%.*s 5%.*s %.*s", STR_ARG(str_skip(code, 1)),

@@ -55,3 +55,10 @@ bool message_id_parse(struct str text, uint64_t *ret_id)
 uint64_t message_id_time_ms(uint64_t id) { return id >> TIME_SHIFT; }
 
 unsigned message_id_lane(uint64_t id) { return (unsigned)(id >> COUNTER_BITS) & 255; }
+
+int message_id_compare(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+    return (a > b) - (a < b);
+}

@@ -29,6 +29,7 @@ struct message_id_source {
 uint64_t message_id_next(struct message_id_source *source, uint64_t now_ms); /* grows even if the clock goes back */
 void     message_id_text(uint64_t id, char ret_text[MESSAGE_ID_TEXT + 1]);
 bool     message_id_parse(struct str text, uint64_t *ret_id);
+int      message_id_compare(const void *x, const void *y); /* of ids in memory, for qsort and bsearch: by age */
 uint64_t message_id_time_ms(uint64_t id);
 unsigned message_id_lane(uint64_t id); /* whose writer made it: there its body file lies, wherever the record goes */
 

@@ -18,16 +18,6 @@ enum answer_flags { ANSWER_YES = 1, ANSWER_MOVED_TO = 2, ANSWER_LIST = 4, ANSWER
 enum target_flags { TARGET_SENDER = 1, TARGET_SAME_SENDER = 2, TARGET_HIDE = 4, TARGET_FLAGS = 7 };
 enum { TARGET_LEAST = 7, CONTACT_LEAST = 36 /* octets */, REPLY_CODE_MAX = 599 };
 
-static uint8_t get_u8_max(struct reader *r, uint8_t max)
-{
-    uint8_t value = get_u8(r);
-
-    if (value <= max)
-        return value;
-    r->failed = true;
-    return 0;
-}
-
 static struct str get_text(struct reader *r)
 {
     struct str text = get_str(r);

@@ -39,13 +39,6 @@ static bool read_number(const json_t *request, const char *name, uint64_t *ret_n
     return true;
 }
 
-static int by_id(const void *x, const void *y)
-{
-    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-
-    return (a > b) - (a < b);
-}
-
 static bool read_ids(const json_t *request, struct back_filter *f, char ret_wrong[128])
 {
     const json_t *ids = json_object_get(request, "ids"), *id;
@@ -69,7 +62,7 @@ static bool read_ids(const json_t *request, struct back_filter *f, char ret_wron
             return false;
         }
     }
-    qsort(f->ids, f->id_count, sizeof *f->ids, by_id);
+    qsort(f->ids, f->id_count, sizeof *f->ids, message_id_compare);
     return true;
 }
 
@@ -213,7 +206,7 @@ bool back_filter_may_match(const struct back_filter *f, const struct queue_messa
     uint64_t            received = message_id_time_ms(m->id);
     struct address_hint to = queue_message_to(m);
 
-    if (f->by_id && (!f->id_count || !bsearch(&m->id, f->ids, f->id_count, sizeof *f->ids, by_id)))
+    if (f->by_id && (!f->id_count || !bsearch(&m->id, f->ids, f->id_count, sizeof *f->ids, message_id_compare)))
         return false;
     if (f->unclaimed && !m->unclaimed_count)
         return false;

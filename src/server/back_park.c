@@ -23,13 +23,6 @@ uint64_t park_until_ms(const struct back *b, const struct queue_message *m, uint
     return until;
 }
 
-static int by_id(const void *x, const void *y)
-{
-    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-
-    return (a > b) - (a < b);
-}
-
 static bool waits(const struct back *b, uint64_t id)
 {
     const struct queue_message *m = queue_find(&b->queue, id);
@@ -41,7 +34,7 @@ static void tidy(const struct back *b, struct back_park *p)
 {
     size_t kept = 0;
 
-    qsort(p->ids + p->first, p->count, sizeof *p->ids, by_id);
+    qsort(p->ids + p->first, p->count, sizeof *p->ids, message_id_compare);
     for (size_t i = p->first; i < p->first + p->count; i++)
         if ((!kept || p->ids[kept - 1] != p->ids[i]) && waits(b, p->ids[i]))
             p->ids[kept++] = p->ids[i];

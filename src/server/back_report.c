@@ -158,11 +158,10 @@ static bool wants_full(const struct attempt *a)
 /* Whoever has a mailbox here reads the language of its domain; all others that of the server. */
 static const struct locale *language_of(const struct config *config, struct str domain)
 {
-    static const char *const    tags[] = {"en", "de"}; /* the words of `language` in config.def */
     const struct config_domain *ours = config_domain_find(config, domain);
-    unsigned                    tag = ours && ours->language ? ours->language - 1 : config->language;
+    bool                        own = ours && strcmp(ours->language, "default") != 0;
 
-    return locale_named(str_from(tags[tag]));
+    return locale_named(str_from(own ? ours->language : config->language));
 }
 
 static void put_letter(struct attempt *a, const struct letter *letter, struct str content, bool full,

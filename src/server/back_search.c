@@ -22,18 +22,11 @@ void order_ids_add(struct order_ids *ids, uint64_t id)
     ids->at[ids->count++] = id;
 }
 
-static int by_id(const void *x, const void *y)
-{
-    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-
-    return (a > b) - (a < b);
-}
-
 static void sort(void *arg)
 {
     struct order *o = arg;
 
-    qsort(o->ids.at, o->ids.count, sizeof *o->ids.at, by_id);
+    qsort(o->ids.at, o->ids.count, sizeof *o->ids.at, message_id_compare);
 }
 
 static void work(struct order *o)

@@ -51,15 +51,6 @@ static bool get_indices(struct reader *r, struct arena *arena, struct carriage *
     return true;
 }
 
-static uint8_t get_u8_max(struct reader *r, uint8_t max)
-{
-    uint8_t value = get_u8(r);
-
-    if (value > max)
-        r->failed = true;
-    return value > max ? 0 : value;
-}
-
 static struct str get_text(struct reader *r, size_t max)
 {
     struct str text = get_str(r);

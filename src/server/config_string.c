@@ -2,6 +2,7 @@
 #include "server/config_internal.h"
 
 #include "mail/address.h"
+#include "mail/locale.h"
 #include "queue/via.h"
 
 #include <arpa/inet.h>
@@ -139,6 +140,16 @@ static bool check_via(const char *value, struct err *err)
     return true;
 }
 
+static bool check_language(const struct config_setting *s, const char *value, struct err *err)
+{
+    char shown[CONFIG_SHOWN_MAX];
+
+    if (strcmp(value, "en") == 0 || locale_named(str_from(value)) || (s->block && strcmp(value, "default") == 0))
+        return true;
+    return err_set(err, ERR_CONFIG, "there are no reports in the language \"%s\"; try \"en\" or \"de\"",
+                   config_shown(str_from(value), shown));
+}
+
 bool config_check_string(const struct config_setting *s, const char *value, struct err *err)
 {
     static const struct {
@@ -154,5 +165,5 @@ bool config_check_string(const struct config_setting *s, const char *value, stru
     for (size_t i = 0; s->block && i < sizeof checks / sizeof *checks; i++)
         if (strcmp(s->block, checks[i].block) == 0 && strcmp(s->name, checks[i].name) == 0)
             return checks[i].check(value, err);
-    return check_not_empty(s, value, err);
+    return strcmp(s->name, "language") == 0 ? check_language(s, value, err) : check_not_empty(s, value, err);
 }

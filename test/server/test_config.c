@@ -214,6 +214,10 @@ static void test_mistakes(void **state)
     bad("domain \"a.example\" { separator = \"+-\" }", "t.conf:1: separator must be one character, or empty");
     bad("domain \"a.example\" { postmaster = \"a@b\" }",
         "t.conf:1: postmaster must be the name of a mailbox without its domain");
+    bad(HOST "language = \"xx\"", "t.conf:2: there are no reports in the language \"xx\"; try \"en\" or \"de\"");
+    bad(HOST "language = default", "t.conf:2: there are no reports in the language \"default\"; try \"en\" or \"de\"");
+    config_free(good(
+        HOST "language = de\ndomain \"a.example\" { language = en }\ndomain \"b.example\" { language = default }"));
     bad("metrics { address = \"0.0.0.0:9125\" }",
         "t.conf:1: address must be a loopback address such as \"127.0.0.1:9125\": counters are not for the network");
     bad("route \"*\" { via = \"smtp://:25\" }", "t.conf:1: via must be \"mx\", \"smtp://HOST:PORT\", "
