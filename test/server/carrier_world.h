@@ -311,4 +311,73 @@ static inline struct result *world_try(struct world *w, struct mail mail)
     return found;
 }
 
+/* ---- what every test of the carrier begins with ---- */
+
+#define WORLD_ROUTE "route \"*\" { port = $ connect_timeout = \"300ms\" }\n"
+
+/* mxN.test is servers[N - 1]; nobody listens where dead.test, many.test and more.test are. */
+static const struct zone world_zone[] = {
+    {"a.test", "MX", "10 mx1.test"},
+    {"b.test", "MX", "20 mx1.test"},
+    {"c.test", "MX", "10 mx2.test"},
+    {"two.test", "MX", "10 mx1.test|20 mx2.test"},
+    {"three.test", "MX", "10 mx1.test|20 mx2.test|30 mx3.test"},
+    {"backup.test", "MX", "10 mx1.test|20 mx3.test"},
+    {"dead.test", "MX", "10 dead.test"},
+    {"dead.test", "A", "127.0.0.200"},
+    {"deadtwo.test", "MX", "10 dead.test|20 mx2.test"},
+    {"many.test", "A",
+     "127.0.1.1|127.0.1.2|127.0.1.3|127.0.1.4|127.0.1.5|127.0.1.6|127.0.1.7|127.0.1.8|127.0.1.9|127.0.1.10|127.0.1.11"},
+    {"many.test", "MX", "10 many.test|20 more.test|30 dead.test|40 mx1.test"},
+    {"more.test", "A", "127.0.2.1|127.0.2.2|127.0.2.3|127.0.2.4|127.0.2.5|127.0.2.6|127.0.2.7|127.0.2.8|127.0.2.9"},
+    {"null.test", "MX", "0 ."},
+    {"odd.test", "MX", "0 .|10 mx1.test"},
+    {"gone.test", "MX", ""},
+    {"broken.test", "MX", "?"},
+    {"loop.test", "MX", "10 us.test"},
+    {"loopaddress.test", "MX", "10 other.test"},
+    {"other.test", "A", "127.0.0.9"},
+    {"implicit.test", "A", "127.0.0.2"},
+    {"mx1.test", "A", "127.0.0.1"},
+    {"mx2.test", "A", "127.0.0.2"},
+    {"mx3.test", "A", "127.0.0.3"},
+    {"relay.test", "A", "127.0.0.4"},
+    {NULL, NULL, NULL},
+};
+
+static struct world *w; /* of the test that runs */
+
+static inline int set_up(void **state)
+{
+    (void)state;
+    w = world_new(world_zone, WORLD_ROUTE);
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    (void)state;
+    world_free(w);
+    return 0;
+}
+
+/* The same with another configuration. */
+static inline void set_up_again(const char *extra)
+{
+    tear_down(NULL);
+    w = world_new(world_zone, extra);
+}
+
+/* For all connections to that server. */
+static inline void rule(int server, const char *verb, const char *reply)
+{
+    struct rule *r = w->servers[server].rules;
+
+    while (r->verb)
+        r++;
+    *r = (struct rule){.verb = verb, .reply = reply};
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
 #endif

@@ -4,55 +4,6 @@
 
 #include <sys/mman.h>
 
-static const struct zone zone[] = {
-    {"a.test", "MX", "10 mx1.test"},
-    {"b.test", "MX", "10 mx1.test"},
-    {"two.test", "MX", "10 mx1.test|20 mx2.test"},
-    {"three.test", "MX", "10 mx1.test|20 mx2.test|30 mx3.test"},
-    {"dead.test", "MX", "10 dead.test"},
-    {"dead.test", "A", "127.0.0.200"},
-    {"deadtwo.test", "MX", "10 dead.test|20 mx2.test"},
-    {"null.test", "MX", "0 ."},
-    {"odd.test", "MX", "0 .|10 mx1.test"},
-    {"gone.test", "MX", ""},
-    {"broken.test", "MX", "?"},
-    {"loop.test", "MX", "10 us.test"},
-    {"loopaddress.test", "MX", "10 other.test"},
-    {"other.test", "A", "127.0.0.9"},
-    {"implicit.test", "A", "127.0.0.2"},
-    {"mx1.test", "A", "127.0.0.1"},
-    {"mx2.test", "A", "127.0.0.2"},
-    {"mx3.test", "A", "127.0.0.3"},
-    {"relay.test", "A", "127.0.0.4"},
-    {NULL, NULL, NULL},
-};
-
-#define ROUTE "route \"*\" { port = $ connect_timeout = \"300ms\" }\n"
-
-static struct world *w;
-
-static int set_up(void **state)
-{
-    (void)state;
-    w = world_new(zone, ROUTE);
-    return 0;
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    world_free(w);
-    return 0;
-}
-
-static void rule(int server, const char *verb, const char *reply)
-{
-    struct rule *r = w->servers[server].rules;
-
-    while (r->verb)
-        r++;
-    *r = (struct rule){verb, reply, 0, 0};
-}
-
 static void check(const struct result *r, enum smtp_client_verdict verdict, unsigned code, const char *status)
 {
     char got[40];
@@ -349,8 +300,6 @@ static void draining_ends_what_is_begun(void **state)
     assert_true(w->drained);
     check(&w->results[w->results_count - 1], SMTP_CLIENT_DEFERRED, 0, "4.3.0");
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
