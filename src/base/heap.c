@@ -1,5 +1,7 @@
 #include "base/heap.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 
 void heap_init(struct heap *h) { *h = (struct heap){0}; }
@@ -35,15 +37,8 @@ static void sift(struct heap *h, size_t place)
 bool heap_put(struct heap *h, struct heap_item *item, uint64_t key)
 {
     if (!item->place) {
-        if (h->used == h->size) {
-            size_t             size = h->size ? h->size * 2 : 64;
-            struct heap_item **items = realloc(h->items, size * sizeof *items);
-
-            if (!items)
-                return false;
-            h->items = items;
-            h->size = size;
-        }
+        if (!ARRAY_ROOM(h->items, h->used, h->size, 64))
+            return false;
         set(h, ++h->used, item);
     }
     item->key = key;

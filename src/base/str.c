@@ -128,13 +128,23 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value)
     return true;
 }
 
-bool str_is_ascii(struct str s)
+bool str_is_7bit(struct str s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.data[i] >= 0x80 || s.data[i] == '\0')
+    size_t i = 0;
+
+    for (; i + sizeof(uint64_t) <= s.len; i += sizeof(uint64_t)) {
+        uint64_t word;
+
+        memcpy(&word, s.data + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080))
             return false;
-    return true;
+    }
+    while (i < s.len && (unsigned char)s.data[i] < 0x80)
+        i++;
+    return i == s.len;
 }
+
+bool str_is_ascii(struct str s) { return str_is_7bit(s) && str_find_byte(s, '\0') == STR_NOT_FOUND; }
 
 bool str_is_utf8(struct str s)
 {

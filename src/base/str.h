@@ -51,13 +51,12 @@ struct str str_cut(struct str *rest, char byte);
 
 /* A decimal number without sign, leading blanks or leftovers, at most `max`. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
-enum { STR_U64_TEXT = 20 }; /* digits of the largest */
+enum { STR_U64_TEXT = 20 };                                           /* digits of the largest */
 struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT]); /* decimal; borrows ret_text */
 
-/* Whether every byte is in 1..127, and whether the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no
- * overlong forms, nothing above U+10FFFF, no NUL). */
-bool str_is_ascii(struct str s);
-bool str_is_utf8(struct str s);
+bool str_is_7bit(struct str s);  /* every byte is in 0..127 */
+bool str_is_ascii(struct str s); /* every byte is in 1..127 */
+bool str_is_utf8(struct str s);  /* RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF, no NUL */
 
 static inline char char_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 static inline char char_upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }

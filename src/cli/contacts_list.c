@@ -1,5 +1,6 @@
 /* contacts_list.c: see contacts_list.h. A list is read whole, and its domains are gathered on the way. */
 #include "cli/contacts_list.h"
+#include "base/array.h"
 #include "cli/csv.h"
 
 #include "io/file.h"
@@ -69,15 +70,8 @@ static struct domain_check *domain_of(struct reading *r, struct str name)
 
     if (d)
         return d;
-    if (r->list->domain_count == r->list->domain_room) {
-        size_t room = r->list->domain_room ? r->list->domain_room * 2 : 1024;
-        void  *grown = realloc(r->list->domains, room * sizeof *r->list->domains);
-
-        if (!grown)
-            return NULL;
-        r->list->domains = grown;
-        r->list->domain_room = room;
-    }
+    if (!ARRAY_ROOM(r->list->domains, r->list->domain_count, r->list->domain_room, 1024))
+        return NULL;
     d = arena_new(&r->list->arena, struct domain_check);
     if (!d)
         return NULL;
@@ -92,15 +86,8 @@ static bool add_row(struct reading *r, size_t line, struct str text)
     struct mail_address_error error;
     struct contacts_row       row = {.line = (uint32_t)line, .text = text};
 
-    if (r->list->count == r->list->room) {
-        size_t room = r->list->room ? r->list->room * 2 : 1024;
-        void  *grown = room <= ROWS_MAX * 2 ? realloc(r->list->rows, room * sizeof *r->list->rows) : NULL;
-
-        if (!grown)
-            return false;
-        r->list->rows = grown;
-        r->list->room = room;
-    }
+    if (r->list->count == ROWS_MAX || !ARRAY_ROOM(r->list->rows, r->list->count, r->list->room, 1024))
+        return false;
     if (!text.len) {
         row.wrong = "there is none";
     } else if (!mail_address_parse(text, true, &r->list->arena, &row.address, &error)) {

@@ -108,7 +108,9 @@ static void cells_init(struct cells *s, const struct contact *c)
     contacts_time_text(c->first_ms, s->first);
     contacts_time_text(c->last_ms, s->last);
     contacts_time_text(c->delivered_ms, s->delivered);
-    snprintf(s->code, sizeof s->code, c->code ? "%u" : "", c->code);
+    s->code[0] = '\0';
+    if (c->code)
+        snprintf(s->code, sizeof s->code, "%u", c->code);
     buf_init(&s->address, CELL_MAX);
     buf_init(&s->moved_to, CELL_MAX);
     if (!is_domain)

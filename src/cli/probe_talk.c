@@ -4,6 +4,7 @@
  * Polite: one connection, one recipient, RSET and QUIT; it waits for the greeting and pipelines nothing. */
 #include "cli/probe.h"
 
+#include "io/loop.h"
 #include "smtp/client_reply.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LINE_MAX_OCTETS = 1024 };
@@ -27,14 +27,6 @@ struct talk {
     size_t                   have, used;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static struct probe_step *step(struct talk *t, enum probe_act act, struct str said)
 {
     struct probe_step *s = &t->out->steps[t->out->count < PROBE_STEPS ? t->out->count++ : PROBE_STEPS - 1];
@@ -45,7 +37,7 @@ static struct probe_step *step(struct talk *t, enum probe_act act, struct str sa
 
 static bool end_step(struct talk *t, struct probe_step *s, const char *why)
 {
-    s->ms = now_ms() - t->began_ms;
+    s->ms = io_clock_ms() - t->began_ms;
     if (why)
         s->text = str_from(why);
     return !why;
@@ -54,7 +46,7 @@ static bool end_step(struct talk *t, struct probe_step *s, const char *why)
 static bool wait_for(struct talk *t, short events, uint64_t until_ms)
 {
     struct pollfd p = {.fd = t->fd, .events = events};
-    uint64_t      now = now_ms();
+    uint64_t      now = io_clock_ms();
     int           n;
 
     do
@@ -65,7 +57,7 @@ static bool wait_for(struct talk *t, short events, uint64_t until_ms)
 
 static bool read_reply(struct talk *t, struct probe_step *s)
 {
-    uint64_t until = now_ms() + t->wish->timeout_ms;
+    uint64_t until = io_clock_ms() + t->wish->timeout_ms;
     size_t   taken;
 
     for (;;) {
@@ -96,7 +88,7 @@ static bool say(struct talk *t, enum probe_act act, struct str line, unsigned *r
     struct probe_step *s = step(t, act, line);
     char               out[LINE_MAX_OCTETS];
     int                len = snprintf(out, sizeof out, "%.*s\r\n", STR_ARG(line));
-    uint64_t           until = now_ms() + t->wish->timeout_ms;
+    uint64_t           until = io_clock_ms() + t->wish->timeout_ms;
 
     *ret_code = 0;
     if (len < 0 || (size_t)len >= sizeof out)
@@ -126,7 +118,7 @@ static bool connect_to(struct talk *t, const struct io_address *to)
     if (connect(t->fd, (const struct sockaddr *)&to->storage, to->len) != 0) {
         if (errno != EINPROGRESS)
             return end_step(t, s, errno == ENETUNREACH ? "there is no way to that network from here" : "no connection");
-        if (!wait_for(t, POLLOUT, now_ms() + t->wish->timeout_ms))
+        if (!wait_for(t, POLLOUT, io_clock_ms() + t->wish->timeout_ms))
             return end_step(t, s, "no connection came about in time");
         getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &len);
         if (error)
@@ -229,7 +221,7 @@ static void converse(struct talk *t)
 
 bool probe_talk(const struct io_address *to, const struct probe_wish *wish, struct arena *arena, struct probe_talk *ret)
 {
-    struct talk t = {.fd = -1, .began_ms = now_ms(), .wish = wish, .arena = arena, .out = ret};
+    struct talk t = {.fd = -1, .began_ms = io_clock_ms(), .wish = wish, .arena = arena, .out = ret};
 
     *ret = (struct probe_talk){.count = 0};
     reply_reader_init(&t.reader);

@@ -7,6 +7,7 @@
  * not for the log. A session that was found by one of its messages is shown without its other messages. What another
  * server said at an attempt stands below it, with what it means; and at the end, if the server runs, what comes next.
  */
+#include "base/array.h"
 #include "cli/control_client.h"
 #include "cli/meaning.h"
 
@@ -213,16 +214,9 @@ static bool keep(struct trace *t, json_t *row)
 
     if (!shown)
         return true;
-    if (t->line_count == t->line_room) {
-        size_t       room = t->line_room ? t->line_room * 2 : 256;
-        struct told *lines = room > LINES_MAX * 2 ? NULL : realloc(t->lines, room * sizeof *lines);
-
-        if (!lines) {
-            t->too_many = true;
-            return true;
-        }
-        t->lines = lines;
-        t->line_room = room;
+    if (t->line_count == LINES_MAX || !ARRAY_ROOM(t->lines, t->line_count, t->line_room, 256)) {
+        t->too_many = true;
+        return true;
     }
     t->lines[t->line_count++] = (struct told){json_incref(row), t->number};
     return true;

@@ -3,6 +3,7 @@
  * nothing behind; the next one begins anew. */
 #include "deliver/earlier.h"
 
+#include "base/array.h"
 #include "base/map.h"
 #include "queue/record.h"
 #include "spool/sys.h"
@@ -96,15 +97,8 @@ static bool stem_parse(struct str name, struct key *ret_key)
 
 static bool keep(struct mailbox *m, struct key key, struct err *err)
 {
-    if (m->count == m->room) {
-        size_t      room = m->room ? m->room * 2 : 16;
-        struct key *keys = realloc(m->keys, room * sizeof *keys);
-
-        if (!keys)
-            return err_set(err, ERR_LIMIT, "out of memory");
-        m->keys = keys;
-        m->room = room;
-    }
+    if (!ARRAY_ROOM(m->keys, m->count, m->room, 16))
+        return err_set(err, ERR_LIMIT, "out of memory");
     m->keys[m->count++] = key;
     return true;
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -93,21 +92,29 @@ static bool sync_parent(const char *path, struct err *err)
     return io_dir_sync(dir, err);
 }
 
+int io_file_beside(const char *path, char ret_name[PATH_MAX])
+{
+    uint64_t random;
+    int      len;
+
+    io_random(&random, sizeof random);
+    len = snprintf(ret_name, PATH_MAX, "%s.%016llx.tmp", path, (unsigned long long)random);
+    if (len < 0 || len >= PATH_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open(ret_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
 /* `owner` (NULL: whoever we are) before the rename: who may read the old file must never find one that he may not. */
 static bool write_atomic(const char *path, mode_t mode, const struct stat *owner, struct str data, struct err *err)
 {
-    char     temporary[PATH_MAX];
-    uint64_t random;
-    int      fd, len;
-    bool     ok;
+    char temporary[PATH_MAX];
+    int  fd = io_file_beside(path, temporary);
+    bool ok;
 
-    io_random(&random, sizeof random);
-    len = snprintf(temporary, sizeof temporary, "%s.%016llx.tmp", path, (unsigned long long)random);
-    if (len < 0 || (size_t)len >= sizeof temporary)
-        return err_set_os(err, ENAMETOOLONG, "%.200s", path);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_set_os(err, errno, "%s", path);
+        return err_set_os(err, errno, "%.200s", path);
     ok = io_fd_write_all(fd, data, err);
     if (ok && ((owner && fchown(fd, owner->st_uid, owner->st_gid) != 0) || fchmod(fd, mode) != 0 || fsync(fd) != 0))
         ok = err_set_os(err, errno, "write");

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 /* Appends the whole file (or all of a descriptor from its present place) to `out`, whose ceiling is the limit: a file
@@ -18,6 +19,10 @@ bool io_file_write_atomic(const char *path, mode_t mode, struct str data, struct
 
 /* The same for a file that is there, which keeps its mode and, where root does it, its owner. */
 bool io_file_replace(const char *path, struct str data, struct err *err);
+
+/* Opens a new file of mode 0600, to write, with a random name beside `path`: for the caller to rename or to link.
+ * -1: see errno. */
+int io_file_beside(const char *path, char ret_name[PATH_MAX]);
 
 /* All of data into fd, also when the system takes it in pieces. */
 bool io_fd_write_all(int fd, struct str data, struct err *err);

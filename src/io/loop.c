@@ -109,13 +109,17 @@ void io_loop_stop(struct io_loop *loop) { uv_stop(&loop->uv); }
 
 uint64_t io_loop_now_ms(const struct io_loop *loop) { return uv_now(&loop->uv); }
 
-uint64_t io_wall_ms(void)
+static uint64_t clock_ms(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
+
+uint64_t io_clock_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
+
+uint64_t io_wall_ms(void) { return clock_ms(CLOCK_REALTIME); }
 
 void io_random(void *bytes, size_t len)
 {

@@ -15,8 +15,9 @@ struct io_loop *io_loop_new(struct err *err);
 void            io_loop_free(struct io_loop *loop); /* all handles must be closed */
 void            io_loop_run(struct io_loop *loop);  /* until io_loop_stop or nothing is left to wait for */
 void            io_loop_stop(struct io_loop *loop);
-/* Monotonic ms, taken once each round of the loop; and the wall clock as Unix ms, now. */
+/* Monotonic ms, taken once each round of the loop, or now; and the wall clock as Unix ms, now. */
 uint64_t        io_loop_now_ms(const struct io_loop *loop);
+uint64_t        io_clock_ms(void);
 uint64_t        io_wall_ms(void);
 void            io_random(void *bytes, size_t len); /* from the kernel, fit for keys */
 /* Called once at the end of each round in which something happened: to write what the round produced in one go (log

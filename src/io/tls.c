@@ -1,6 +1,8 @@
 /* tls.c: see tls.h. */
 #include "io/tls.h"
 
+#include "io/loop.h"
+
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -9,18 +11,10 @@
 #include <stdio.h>
 #include <time.h>
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static bool wait_for(int fd, int why, uint64_t until)
 {
     struct pollfd p = {.fd = fd, .events = why == SSL_ERROR_WANT_WRITE ? POLLOUT : POLLIN};
-    uint64_t      now = now_ms();
+    uint64_t      now = io_clock_ms();
 
     return now < until && poll(&p, 1, (int)(until - now)) > 0;
 }
@@ -142,7 +136,7 @@ bool io_tls_look(int fd, const char *host, struct str last, unsigned timeout_ms,
     if (!ok)
         err_set(err, ERR_LIMIT, "TLS cannot be set up: out of memory");
     else
-        ok = shake(ssl, fd, now_ms() + timeout_ms, err);
+        ok = shake(ssl, fd, io_clock_ms() + timeout_ms, err);
     if (ok) {
         look(ssl, host, ret);
         if (last.len)

@@ -95,23 +95,6 @@ static void header_byte(struct mail_scan *s, char c, uint64_t at)
     }
 }
 
-static bool has_high_byte(struct str s)
-{
-    size_t i = 0;
-
-    for (; i + sizeof(uint64_t) <= s.len; i += sizeof(uint64_t)) {
-        uint64_t word;
-
-        memcpy(&word, s.data + i, sizeof word);
-        if (word & UINT64_C(0x8080808080808080))
-            return true;
-    }
-    for (; i < s.len; i++)
-        if ((unsigned char)s.data[i] >= 0x80)
-            return true;
-    return false;
-}
-
 static void token_keep(struct mail_scan *s)
 {
     struct str left = str_of(s->left, s->left_len);
@@ -181,7 +164,7 @@ void mail_scan_feed(struct mail_scan *s, struct str piece)
             *(s->state == SCAN_BODY ? &s->body_8bit : &s->header_8bit) = true;
     }
     if (!s->body_8bit)
-        s->body_8bit = has_high_byte(str_skip(piece, at));
+        s->body_8bit = !str_is_7bit(str_skip(piece, at));
     if (!s->has_nul)
         s->has_nul = str_find_byte(piece, '\0') != STR_NOT_FOUND;
     if (s->hostname.len)

@@ -31,22 +31,6 @@ struct plan {
     const char             *why;
 };
 
-static bool is_7bit(struct str s)
-{
-    size_t i = 0;
-
-    for (; i + sizeof(uint64_t) <= s.len; i += sizeof(uint64_t)) {
-        uint64_t word;
-
-        memcpy(&word, s.data + i, sizeof word);
-        if (word & UINT64_C(0x8080808080808080))
-            return false;
-    }
-    while (i < s.len && (unsigned char)s.data[i] < 0x80)
-        i++;
-    return i == s.len;
-}
-
 static bool impossible(struct plan *p, const char *why)
 {
     p->why = why;
@@ -146,7 +130,7 @@ static bool entity_read(struct plan *p, size_t start, size_t end, struct entity 
             e->has_version = true;
         }
     }
-    if (!is_7bit(str_part(part, 0, fields.at)))
+    if (!str_is_7bit(str_part(part, 0, fields.at)))
         return impossible(p, "a header in the message has raw UTF-8");
     e->body = start + mail_header_body(part);
     e->has_end = e->body > start + fields.at;
@@ -160,7 +144,7 @@ static bool entity_read(struct plan *p, size_t start, size_t end, struct entity 
 
 static bool has_8bit(const struct plan *p, size_t from, size_t to)
 {
-    return !is_7bit(str_part(p->content, from, to - from));
+    return !str_is_7bit(str_part(p->content, from, to - from));
 }
 
 static bool relabel(struct plan *p, const struct entity *e, struct str field)

@@ -3,6 +3,8 @@
  * links within the queue's messages, which every message would pay for. */
 #include "server/back.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 
 enum { ROOM_FIRST = 64, PARK_MS = 60 * 60 * 1000 };
@@ -47,15 +49,8 @@ static void push(struct back *b, struct back_park *p, uint64_t id)
     if (p->first + p->count == p->room) {
         if (p->room)
             tidy(b, p);
-        if (p->count >= p->room / 2) {
-            size_t    room = p->room ? p->room * 2 : ROOM_FIRST;
-            uint64_t *ids = realloc(p->ids, room * sizeof *ids);
-
-            if (!ids)
-                role_give_up("out of memory", NULL);
-            p->ids = ids;
-            p->room = room;
-        }
+        if (p->count >= p->room / 2 && !ARRAY_ROOM(p->ids, p->room, p->room, ROOM_FIRST))
+            role_give_up("out of memory", NULL);
     }
     p->ids[p->first + p->count++] = id;
 }

@@ -5,6 +5,7 @@
  * who knows its members; to all others the server that was asked and what it said are left out as well, for a server
  * has the name of its domain, and most of them repeat the address. Diagnostics of ours are not shown: they tell of
  * paths and quotas here; plain words from the tables of codes say what the sender needs. */
+#include "base/array.h"
 #include "mail/report.h"
 #include "server/back.h"
 #include "server/log.h"
@@ -42,15 +43,8 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
     for (size_t i = 0; i < r->count; i++)
         if (mail_address_eq(r->letters[i].to, to))
             return &r->letters[i];
-    if (r->count == r->room) {
-        size_t         room = r->room ? r->room * 2 : 4;
-        struct letter *letters = realloc(r->letters, room * sizeof *letters);
-
-        if (!letters)
-            return NULL;
-        r->letters = letters;
-        r->room = room;
-    }
+    if (!ARRAY_ROOM(r->letters, r->count, r->room, 4))
+        return NULL;
     r->letters[r->count] = (struct letter){0};
     r->letters[r->count].to = to;
     r->letters[r->count].recipients =

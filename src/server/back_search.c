@@ -4,21 +4,16 @@
  * and read on a work thread. A listing goes out as fast as its reader takes it. */
 #include "server/back_order.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 
 enum { GATHER = 16384 /* messages of the queue looked at in one turn */ };
 
 void order_ids_add(struct order_ids *ids, uint64_t id)
 {
-    if (ids->count == ids->room) {
-        size_t    room = ids->room ? ids->room * 2 : 64;
-        uint64_t *at = realloc(ids->at, room * sizeof *at);
-
-        if (!at)
-            role_give_up("out of memory", NULL);
-        ids->at = at;
-        ids->room = room;
-    }
+    if (!ARRAY_ROOM(ids->at, ids->count, ids->room, 64))
+        role_give_up("out of memory", NULL);
     ids->at[ids->count++] = id;
 }
 

@@ -5,6 +5,7 @@
  * record into the queue, so memory cannot say what disk does not. A batch that fails is appended again until it
  * succeeds: what it says has happened (a message lies in its mailbox) and must not be forgotten; meanwhile back starts
  * nothing new, so that what waits stays bounded. */
+#include "base/array.h"
 #include "server/back.h"
 #include "server/log.h"
 
@@ -41,15 +42,8 @@ struct back_store *back_store_new(struct back *b, void (*done)(void *arg), void 
 
 struct buf *back_store_record(struct back_store *s, enum record_type type)
 {
-    if (s->count == s->room) {
-        size_t       room = s->room ? s->room * 2 : 4;
-        struct part *parts = room > RECORDS_MAX ? NULL : realloc(s->parts, room * sizeof *parts);
-
-        if (!parts)
-            role_give_up("out of memory", NULL);
-        s->parts = parts;
-        s->room = room;
-    }
+    if (s->count == RECORDS_MAX || !ARRAY_ROOM(s->parts, s->count, s->room, 4))
+        role_give_up("out of memory", NULL);
     s->parts[s->count].type = type;
     buf_init(&s->parts[s->count].payload, BACK_RECORD_MAX);
     return &s->parts[s->count++].payload;

@@ -326,7 +326,7 @@ void session_over(struct session *s)
         end_well(s, "closed");
         break;
     case SESSION_CONNECTING:
-        assert(!"there is no connection");
+        assert(false); /* there is no connection */
     }
 }
 

@@ -14,6 +14,8 @@
  * Rejected: a parser of our own for all of it; the grammar of values and its messages are libconfuse's. */
 #include "server/config_internal.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 
 struct scan {
@@ -26,15 +28,8 @@ struct scan {
 
 static bool note_block(struct scan *s, struct err *err)
 {
-    if (s->out.block_count == s->block_size) {
-        size_t    size = s->block_size ? s->block_size * 2 : 16;
-        unsigned *more = reallocarray(s->out.block_lines, size, sizeof *more);
-
-        if (!more)
-            return err_set(err, ERR_LIMIT, "out of memory");
-        s->out.block_lines = more;
-        s->block_size = size;
-    }
+    if (!ARRAY_ROOM(s->out.block_lines, s->out.block_count, s->block_size, 16))
+        return err_set(err, ERR_LIMIT, "out of memory");
     s->out.block_lines[s->out.block_count++] = s->line;
     return true;
 }

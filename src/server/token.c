@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -63,11 +62,10 @@ static bool key_write(int fd, const char *dir, struct err *err)
 /* Written beside its place and linked there: whoever looks sees no key or a whole one, and the first of two wins. */
 static bool key_make(const char *path, struct err *err)
 {
-    char     dir[PATH_MAX], fresh[PATH_MAX];
-    uint64_t random;
-    char    *slash;
-    int      fd, len;
-    bool     ok;
+    char  dir[PATH_MAX], fresh[PATH_MAX];
+    char *slash;
+    int   fd;
+    bool  ok;
 
     snprintf(dir, sizeof dir, "%s", path);
     slash = strrchr(dir, '/');
@@ -77,13 +75,9 @@ static bool key_make(const char *path, struct err *err)
         snprintf(dir, sizeof dir, ".");
     if (!io_mkdirs(dir, 0700, err))
         return false;
-    io_random(&random, sizeof random);
-    len = snprintf(fresh, sizeof fresh, "%s.%016llx.tmp", path, (unsigned long long)random);
-    if (len < 0 || (size_t)len >= sizeof fresh)
-        return err_set_os(err, ENAMETOOLONG, "key %.200s", path);
-    fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = io_file_beside(path, fresh);
     if (fd < 0)
-        return err_set_os(err, errno, "key %s", path);
+        return err_set_os(err, errno, "key %.200s", path);
     ok = key_write(fd, dir, err);
     close(fd);
     if (!ok)

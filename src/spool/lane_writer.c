@@ -9,6 +9,7 @@
  * A group (LANE_MORE) lies in one segment and in one batch: a segment is not left in the middle of it, but grows past
  * its size, and a batch leaves an open group for the next. */
 #include "spool/lane_writer.h"
+#include "base/array.h"
 #include "io/file.h"
 #include "io/loop.h"
 #include "spool/lane_reader.h"
@@ -50,16 +51,7 @@ static bool pending_reserve(struct lane_pending *p, uint64_t total)
         p->data.failed = false;
         return false;
     }
-    if (p->run_count == p->run_size) {
-        size_t           size = p->run_size ? p->run_size * 2 : 4;
-        struct lane_run *runs = realloc(p->runs, size * sizeof *runs);
-
-        if (!runs)
-            return false;
-        p->runs = runs;
-        p->run_size = size;
-    }
-    return true;
+    return ARRAY_ROOM(p->runs, p->run_count, p->run_size, 4);
 }
 
 bool lane_append(struct lane_writer *w, uint8_t type, unsigned flags, const struct str *parts, size_t part_count,

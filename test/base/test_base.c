@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/array.h"
 #include "base/base64.h"
 #include "base/codec.h"
 #include "base/err.h"
@@ -75,6 +76,44 @@ static void utf8_is_judged_by_rfc_3629(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(str_is_utf8(str_from(bad[i])));
     assert_false(str_is_utf8(STR("a\0b")) || str_is_ascii(STR("a\0b")) || str_is_ascii(STR("\xc3\xa9")));
+}
+
+static void a_high_byte_is_found_wherever_it_stands(void **state)
+{
+    char text[20];
+
+    (void)state;
+    for (size_t len = 0; len <= sizeof text; len++) {
+        memset(text, 0, sizeof text);
+        assert_true(str_is_7bit(str_of(text, len)));
+        assert_int_equal(str_is_ascii(str_of(text, len)), len == 0);
+        for (size_t at = 0; at < len; at++) {
+            memset(text, 0x7f, sizeof text);
+            assert_true(str_is_ascii(str_of(text, len)));
+            text[at] = (char)0x80;
+            assert_false(str_is_7bit(str_of(text, len)) || str_is_ascii(str_of(text, len)));
+        }
+    }
+}
+
+static void an_array_grows_and_keeps_what_it_had(void **state)
+{
+    uint64_t *array = NULL, *full;
+    size_t    room = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 100; i++) {
+        assert_true(ARRAY_ROOM(array, i, room, 3));
+        array[i] = i;
+    }
+    assert_int_equal(room, 192);
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(array[i], i);
+    full = array;
+    room = SIZE_MAX / 16 + 2; /* the octets of twice as many are more than a size_t can say */
+    assert_false(ARRAY_ROOM(array, room, room, 3));
+    assert_true(array == full && room == SIZE_MAX / 16 + 2);
+    free(array);
 }
 
 static void a_buffer_never_passes_its_ceiling(void **state)
@@ -308,6 +347,8 @@ int main(void)
         cmocka_unit_test(str_parts_are_cut_to_what_is_there),
         cmocka_unit_test(numbers_are_exact_or_refused),
         cmocka_unit_test(utf8_is_judged_by_rfc_3629),
+        cmocka_unit_test(a_high_byte_is_found_wherever_it_stands),
+        cmocka_unit_test(an_array_grows_and_keeps_what_it_had),
         cmocka_unit_test(a_buffer_never_passes_its_ceiling),
         cmocka_unit_test(an_arena_ends_by_one_call),
         cmocka_unit_test(a_map_agrees_with_a_plain_table),

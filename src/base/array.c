@@ -1,0 +1,21 @@
+/* array.c: see array.h. */
+#include "base/array.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool array_room(void *address_of_array, size_t count, size_t *room, size_t element_size, size_t first)
+{
+    size_t larger = *room ? *room * 2 : first;
+    void  *array;
+
+    if (count < *room)
+        return true;
+    memcpy(&array, address_of_array, sizeof array);
+    array = reallocarray(array, larger, element_size);
+    if (!array)
+        return false;
+    memcpy(address_of_array, &array, sizeof array);
+    *room = larger;
+    return true;
+}
