@@ -146,41 +146,54 @@ bool str_is_7bit(struct str s)
 
 bool str_is_ascii(struct str s) { return str_is_7bit(s) && str_find_byte(s, '\0') == STR_NOT_FOUND; }
 
-bool str_is_utf8(struct str s)
+size_t str_utf8_point(struct str s, uint32_t *ret_point)
 {
     const unsigned char *p = (const unsigned char *)s.data;
-    size_t               i = 0;
+    size_t               len;
+    uint32_t             point;
 
-    while (i < s.len) {
-        unsigned char lead = p[i];
-        size_t        more;
-        uint32_t      point;
+    if (!s.len || p[0] == 0)
+        return 0;
+    if (p[0] < 0x80)
+        len = 1, point = p[0];
+    else if (p[0] >= 0xc2 && p[0] <= 0xdf)
+        len = 2, point = p[0] & 0x1fU;
+    else if ((p[0] & 0xf0) == 0xe0)
+        len = 3, point = p[0] & 0x0fU;
+    else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+        len = 4, point = p[0] & 0x07U;
+    else
+        return 0;
+    if (s.len < len)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        point = point << 6 | (p[i] & 0x3fU);
+    }
+    if ((len == 3 && point < 0x800) || (len == 4 && point < 0x10000) || point > 0x10ffff ||
+        (point >= 0xd800 && point <= 0xdfff))
+        return 0;
+    *ret_point = point;
+    return len;
+}
 
-        if (lead == 0)
+bool str_is_utf8(struct str s)
+{
+    uint32_t point;
+    size_t   len;
+
+    while (s.len) {
+        len = str_utf8_point(s, &point);
+        if (!len)
             return false;
-        if (lead < 0x80) {
-            i++;
-            continue;
-        }
-        if (lead >= 0xc2 && lead <= 0xdf)
-            more = 1, point = lead & 0x1fU;
-        else if ((lead & 0xf0) == 0xe0)
-            more = 2, point = lead & 0x0fU;
-        else if (lead >= 0xf0 && lead <= 0xf4)
-            more = 3, point = lead & 0x07U;
-        else
-            return false;
-        if (s.len - i <= more)
-            return false;
-        for (size_t k = 1; k <= more; k++) {
-            if ((p[i + k] & 0xc0) != 0x80)
-                return false;
-            point = point << 6 | (p[i + k] & 0x3fU);
-        }
-        if ((more == 2 && point < 0x800) || (more == 3 && point < 0x10000) || point > 0x10ffff ||
-            (point >= 0xd800 && point <= 0xdfff))
-            return false;
-        i += more + 1;
+        s = str_skip(s, len);
     }
     return true;
+}
+
+bool point_misleads(uint32_t point)
+{
+    return point < ' ' || (point >= 0x7f && point < 0xa0) || point == 0x61c || (point >= 0x200b && point <= 0x200f) ||
+           (point >= 0x2028 && point <= 0x202e) || (point >= 0x2060 && point <= 0x206f) || point == 0xfeff;
 }

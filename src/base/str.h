@@ -54,9 +54,14 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
 enum { STR_U64_TEXT = 20 };                                           /* digits of the largest */
 struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT]); /* decimal; borrows ret_text */
 
-bool str_is_7bit(struct str s);  /* every byte is in 0..127 */
-bool str_is_ascii(struct str s); /* every byte is in 1..127 */
-bool str_is_utf8(struct str s);  /* RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF, no NUL */
+bool   str_is_7bit(struct str s);  /* every byte is in 0..127 */
+bool   str_is_ascii(struct str s); /* every byte is in 1..127 */
+bool   str_is_utf8(struct str s);  /* RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF, no NUL */
+/* Length of the character of UTF-8, as above, at the start of `s`; 0: there is none. */
+size_t str_utf8_point(struct str s, uint32_t *ret_point);
+/* Whether it could make a line on a screen read as another: controls, ends of lines, marks of direction, nothing to be
+ * seen. */
+bool   point_misleads(uint32_t point);
 
 static inline char char_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 static inline char char_upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }

@@ -132,25 +132,16 @@ const char *cli_colour(FILE *out, enum cli_colour colour)
     return sequences[colour];
 }
 
-/* How many octets at the start of s are one character of UTF-8 that a terminal may get: not C1 controls (U+0080 to
- * U+009F) either; 0: none. */
-static size_t safe_char_len(struct str s)
-{
-    unsigned char c = (unsigned char)s.data[0];
-    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-
-    if (c < ' ' || c == 0x7f || !len || len > s.len || !str_is_utf8(str_part(s, 0, len)))
-        return 0;
-    return len == 2 && c == 0xc2 && (unsigned char)s.data[1] < 0xa0 ? 0 : len;
-}
-
 void cli_print_safe(FILE *out, struct str text)
 {
     for (size_t i = 0; i < text.len;) {
-        size_t len = safe_char_len(str_skip(text, i));
+        uint32_t point;
+        size_t   len = str_utf8_point(str_skip(text, i), &point);
 
-        if (len)
+        if (len && !point_misleads(point))
             fwrite(text.data + i, 1, len, out);
+        else if (len > 1)
+            fprintf(out, "\\u%04X", (unsigned)point);
         else
             fprintf(out, "\\x%02X", (unsigned char)text.data[i]);
         i += len ? len : 1;

@@ -101,10 +101,11 @@ int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((for
 enum cli_colour { CLI_PLAIN, CLI_BOLD, CLI_DIM, CLI_RED, CLI_GREEN, CLI_YELLOW };
 const char *cli_colour(FILE *out, enum cli_colour colour);
 
-/* Text from strangers, fit for a terminal: control characters and bytes that are not UTF-8 become \xNN. */
+/* Text from strangers, fit for a terminal: controls and bytes that are not UTF-8 become \xNN, characters that mislead
+ * (base/str.h) \uNNNN. */
 void cli_print_safe(FILE *out, struct str text);
 
-/* Words from `column` on, where the line stands already, with lines broken before CLI_WIDTH and begun at `indent`; then
+/* Words, made fit in the same way, from `column` on, where the line stands already, with lines broken before CLI_WIDTH and begun at `indent`; then
  * an end of line. */
 enum { CLI_WIDTH = 80 };
 void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent);

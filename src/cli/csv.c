@@ -133,6 +133,24 @@ static bool wants_quotes(struct str cell)
     return cell.len && (cell.data[0] == ' ' || cell.data[cell.len - 1] == ' ');
 }
 
+/* A table may be looked at in a terminal: of controls only tabs and ends of lines stay. */
+static void put_octets(struct str cell, bool quotes, struct buf *out)
+{
+    while (cell.len) {
+        char     c = cell.data[0];
+        uint32_t point = 0;
+        size_t   len = str_utf8_point(cell, &point);
+
+        if ((len && point >= 0xa0) || (!len && c) || (c >= ' ' && c < 127) || c == '\t' || is_end(c))
+            buf_append(out, str_part(cell, 0, len ? len : 1));
+        else
+            buf_append_byte(out, '?');
+        if (quotes && c == '"')
+            buf_append_byte(out, '"');
+        cell = str_skip(cell, len ? len : 1);
+    }
+}
+
 bool csv_put(struct buf *out, struct str cell, bool first)
 {
     bool quotes = wants_quotes(cell);
@@ -143,13 +161,7 @@ bool csv_put(struct buf *out, struct str cell, bool first)
         buf_append_byte(out, '"');
     if (is_formula(cell))
         buf_append_byte(out, '\'');
-    for (size_t i = 0; quotes && i < cell.len; i++) {
-        if (cell.data[i] == '"')
-            buf_append_byte(out, '"');
-        buf_append_byte(out, cell.data[i]);
-    }
-    if (!quotes)
-        buf_append(out, cell);
+    put_octets(cell, quotes, out);
     if (quotes)
         buf_append_byte(out, '"');
     return buf_ok(out);

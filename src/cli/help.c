@@ -21,7 +21,7 @@ void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent)
             fputc(' ', out);
             column++;
         }
-        fwrite(text.data, 1, len, out);
+        cli_print_safe(out, str_part(text, 0, len));
         column += width;
         first = false;
         text = str_skip(text, len);

@@ -55,8 +55,9 @@ static void print_recipients(const json_t *row, const char *indent, bool whole)
             printf(")");
         }
         if (*control_text(to, "status") || *reason) {
-            printf("  %s%s%s", cli_colour(stdout, CLI_DIM), control_text(to, "status"),
-                   *control_text(to, "status") && *reason ? ": " : "");
+            printf("  %s", cli_colour(stdout, CLI_DIM));
+            print_safe(control_text(to, "status"));
+            printf("%s", *control_text(to, "status") && *reason ? ": " : "");
             print_safe(reason);
             printf("%s", cli_colour(stdout, CLI_PLAIN));
         }
@@ -90,8 +91,11 @@ static void print_row(const struct output *o, const json_t *row)
     printf("%s%s%s  %5s  %7s  %s%-10s%s  %5s  <", cli_colour(stdout, CLI_BOLD), control_text(row, "id"),
            cli_colour(stdout, CLI_PLAIN), age, size, state_colour(state), state, cli_colour(stdout, CLI_PLAIN), wait);
     print_safe(sender);
-    printf(">%s%s", *control_text(row, "via") ? "  via " : "", control_text(row, "via"));
-    printf("%s%s\n", *control_text(row, "reason") ? "  " : "", control_text(row, "reason"));
+    printf(">%s", *control_text(row, "via") ? "  via " : "");
+    print_safe(control_text(row, "via"));
+    printf("%s", *control_text(row, "reason") ? "  " : "");
+    print_safe(control_text(row, "reason"));
+    putchar('\n');
     print_recipients(row, "    ", false);
 }
 

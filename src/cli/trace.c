@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10, NEXT_MAX = 50, LOOK_BACK = 200 };
+enum { NAMES_MAX = 200000, LINES_MAX = 100000, LOG_FILES = 10, NEXT_MAX = 50, LOOK_BACK = 200, KIND_WIDTH = 11 };
 
 struct names {
     struct map map;
@@ -251,7 +251,8 @@ static bool is_told(const char *key, const char *const *told)
 
 static bool is_attempt(const json_t *row) { return strcmp(control_text(row, "kind"), "attempt") == 0; }
 
-/* A line as a sentence: what matters in words, the rest as keys. */
+/* A line as a sentence: what matters in words, the rest as keys. All roles write into the log, also one that has fallen
+ * into wrong hands: nothing of it reaches the terminal as it is. */
 static void print_story(json_t *row)
 {
     static const char *const said[] = {"time",   "level", "kind", "role",   "id",      "result",
@@ -267,10 +268,14 @@ static void print_story(json_t *row)
         colour = cli_colour(stdout, CLI_RED);
     else if (*result)
         colour = cli_colour(stdout, CLI_YELLOW);
-    printf("%s%s%s  %-11s ", cli_colour(stdout, CLI_DIM), control_text(row, "time"), cli_colour(stdout, CLI_PLAIN),
-           kind);
+    printf("%s", cli_colour(stdout, CLI_DIM));
+    print_text("", row, "time", "");
+    printf("%s  ", cli_colour(stdout, CLI_PLAIN));
+    print_text("", row, "kind", "");
+    printf("%*s ", strlen(kind) < KIND_WIDTH ? (int)(KIND_WIDTH - strlen(kind)) : 0, "");
     print_text("", row, "id", "  ");
-    printf("%s%s%s", colour, result, *result ? "  " : "");
+    printf("%s", colour);
+    print_text("", row, "result", "  ");
     printf("%s", cli_colour(stdout, CLI_PLAIN));
     print_text("client ", row, "client", "  ");
     print_text("from ", row, "from", "  ");
@@ -292,14 +297,15 @@ static void print_story(json_t *row)
     printf("%s", cli_colour(stdout, CLI_DIM));
     json_object_foreach(row, key, value)
     {
-        if (is_told(key, said))
+        if (is_told(key, said) || (!json_is_integer(value) && !json_is_string(value)))
             continue;
-        if (json_is_integer(value)) {
-            printf(" %s=%lld", key, (long long)json_integer_value(value));
-        } else if (json_is_string(value)) {
-            printf(" %s=", key);
+        putchar(' ');
+        cli_print_safe(stdout, str_from(key));
+        putchar('=');
+        if (json_is_integer(value))
+            printf("%lld", (long long)json_integer_value(value));
+        else
             cli_print_safe(stdout, str_from(json_string_value(value)));
-        }
     }
     printf("%s\n", cli_colour(stdout, CLI_PLAIN));
 }

@@ -11,15 +11,10 @@ static bool point_is_harmless(uint32_t point)
 /* Length of the well-formed, harmless character outside ASCII at the start of `s`; 0: there is none. */
 static size_t high_character_len(struct str s)
 {
-    unsigned char first = (unsigned char)s.data[0];
-    size_t        len = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    uint32_t      point = first & (0xffu >> (len + 1));
+    uint32_t point;
+    size_t   len = str_utf8_point(s, &point);
 
-    if (s.len < len || !str_is_utf8(str_part(s, 0, len)))
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        point = point << 6 | ((unsigned char)s.data[i] & 0x3fu);
-    return point_is_harmless(point) ? len : 0;
+    return len && point_is_harmless(point) ? len : 0;
 }
 
 bool mail_safe_text(struct str s, bool utf8, size_t max, struct buf *out)

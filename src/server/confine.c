@@ -1,13 +1,8 @@
 /* confine.c: which files a role needs, from the configuration.
  *
- *   front   its own lane
- *   keeper  its databases, file by file, that of contacts too; for file: directories, which are replaced as a whole,
- *           the folder to read
- *   back    the spool, and the roots of the mailboxes
- *   resolver  what tells it whom to ask and whom to believe, to read; TCP to name servers' ports
-=======
  *   front     its own lane
- *   keeper    its databases, file by file; for file: directories, which are replaced as a whole, the folder to read
+ *   keeper    its databases, file by file, that of contacts too; for file: directories, which are replaced as a whole,
+ *             the folder to read
  *   back      the spool, and the roots of the mailboxes
  *   resolver  nothing: what it reads it has read before; TCP to name servers' ports
  *   carrier   nothing: contents come as descriptors from back; TCP to any port. Unix sockets only where mail goes to

@@ -211,29 +211,6 @@ static void put_time(struct buf *b)
     buf_append(b, str_of(millis, sizeof millis));
 }
 
-/* The code point of a well-formed sequence at s (not ASCII) and its length; 0: not well-formed. */
-static size_t utf8_at(struct str s, uint32_t *ret_code)
-{
-    unsigned char first = (unsigned char)s.data[0];
-    size_t        len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    uint32_t      code;
-
-    if (s.len < len || !str_is_utf8(str_part(s, 0, len)))
-        return 0;
-    code = first & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++)
-        code = code << 6 | ((unsigned char)s.data[i] & 0x3fu);
-    *ret_code = code;
-    return len;
-}
-
-/* Code points that could make a line look like another: C1 controls, marks of direction, separators of lines. */
-static bool misleads(uint32_t code)
-{
-    return code < 0xa0 || code == 0x61c || (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
-           (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
-}
-
 static bool is_plain(struct str s)
 {
     if (s.len == 0)
@@ -244,8 +221,8 @@ static bool is_plain(struct str s)
         size_t        len = 1;
 
         if (c >= 0x80) {
-            len = utf8_at(str_skip(s, i), &code);
-            if (len == 0 || misleads(code))
+            len = str_utf8_point(str_skip(s, i), &code);
+            if (len == 0 || point_misleads(code))
                 return false;
         } else if (c <= ' ' || c == 0x7f || c == '"' || c == '=' || c == '\\') {
             return false;
@@ -264,7 +241,7 @@ static void put_quoted(struct buf *b, struct str s)
         size_t        len = 1;
 
         if (c >= 0x80)
-            len = utf8_at(str_skip(s, i), &code);
+            len = str_utf8_point(str_skip(s, i), &code);
         if (len == 0) {
             buf_printf(b, "\\u%04x", c);
             len = 1;
@@ -275,7 +252,7 @@ static void put_quoted(struct buf *b, struct str s)
             buf_append_z(b, c == '\r' ? "\\r" : c == '\n' ? "\\n" : "\\t");
         } else if (c == 0) {
             buf_append_z(b, "\\u2400");
-        } else if (c < ' ' || c == 0x7f || (c >= 0x80 && misleads(code))) {
+        } else if (point_misleads(code)) {
             buf_printf(b, "\\u%04x", (unsigned)code);
         } else {
             buf_append(b, str_part(s, i, len));

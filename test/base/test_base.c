@@ -116,6 +116,27 @@ static void an_array_grows_and_keeps_what_it_had(void **state)
     free(array);
 }
 
+static void what_misleads_is_known(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t      len;
+        bool        misleads;
+    } cases[] = {
+        {"a", 1, false},        {"\x1b[", 1, true},        {"\x7f", 1, true},          {"\xc2\x9b", 2, true},
+        {"\xc2\xa0", 2, false}, {"\xe2\x80\xae", 3, true}, {"\xe2\x82\xac", 3, false}, {"\xf0\x9f\x98\x80", 4, false},
+    };
+    uint32_t point;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(str_utf8_point(str_from(cases[i].text), &point), cases[i].len);
+        assert_int_equal(point_misleads(point), cases[i].misleads);
+    }
+    assert_int_equal(str_utf8_point(STR("\xe2\x82"), &point), 0);
+    assert_int_equal(str_utf8_point(STR(""), &point), 0);
+}
+
 static void a_buffer_never_passes_its_ceiling(void **state)
 {
     struct buf b;
@@ -349,6 +370,7 @@ int main(void)
         cmocka_unit_test(utf8_is_judged_by_rfc_3629),
         cmocka_unit_test(a_high_byte_is_found_wherever_it_stands),
         cmocka_unit_test(an_array_grows_and_keeps_what_it_had),
+        cmocka_unit_test(what_misleads_is_known),
         cmocka_unit_test(a_buffer_never_passes_its_ceiling),
         cmocka_unit_test(an_arena_ends_by_one_call),
         cmocka_unit_test(a_map_agrees_with_a_plain_table),

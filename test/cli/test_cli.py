@@ -123,6 +123,13 @@ def test_init(tmp_path):
     assert r.returncode == 2 and not (tmp_path / "b.conf").exists()
 
 
+def test_a_table_of_strangers_addresses_does_not_steer_the_terminal(tmp_path):
+    conf = tmp_path / "tacit.conf"
+    conf.write_text(CONF + f'data = "{tmp_path}"\n')
+    r = run("contacts", "check", "-", "--config", str(conf), stdin='email\n"a\x1b[2J\x9b2Jé b"\n')
+    assert r.stdout.splitlines()[1].startswith('2,a?[2J?2Jé b,bad-address,'), r.stdout + r.stderr
+
+
 def test_manual_pages_have_no_mistakes():
     for page in ["", "tacit.conf", *COMMANDS]:
         roff = run("man", *([page] if page else [])).stdout

@@ -51,6 +51,8 @@ def trace(request, tmp_path):
         line(13, "attempt", id=ID4, **{"from": "c@far.test"}, rcpt="dave@example.net", attempt=3, result="deferred",
              status="4.7.1", remote="mx.example.net", address="192.0.2.25", code=450,
              reply="450-4.7.1 Greylisted\n4.7.1 come back \x1b[2Jlater"),
+        json.dumps({"time": "2026-11-21T10:00:14.000Z\x1b[2J", "level": "info", "kind": "se\x1b[2Jt", "session": "s3",
+                    "client": "192.0.2.66", "result": "\x1b[2J", "k\x1b[2J": 1}),
         "", "torn line without", '{"torn', "2026 =", 'x y z a="unclosed',
     ]
     (tmp_path / "log" / "tacit.log.1").write_text("\n".join(older) + "\n")
@@ -103,3 +105,8 @@ def test_the_words_of_other_servers_and_what_they_mean(trace):
     assert "that means: The receiving host did not answer" in unreached
     assert "          250 2.0.0 Ok\n" in delivered and "means" not in delivered
     assert again.endswith("        the same answer again\n")
+
+
+def test_a_role_in_wrong_hands_does_not_steer_the_terminal(trace):
+    assert trace("192.0.2.66")[0] == 0
+    assert "\x1b" not in trace.text and trace.text.count("\\x1B[2J") == 4

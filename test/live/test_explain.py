@@ -89,6 +89,14 @@ def test_a_pasted_bounce():
         assert second["recipient"] == "bert@c.example" and second["delivery"].startswith("Not yet")
 
 
+def test_nothing_of_a_stranger_steers_the_terminal():
+    marks = "\x1b]0;x\x07", "\x1b[2J", "\x9b2J", "\u202e", "\x7f"
+    text = said("explain", text="Final-Recipient: rfc822; a{0}{3}@b\nAction: failed\nStatus: 5.1.1\n"
+                                "Remote-MTA: dns; x{1}y{4}\nDiagnostic-Code: smtp; 550 5.1.1 no {2} user\n".format(*marks))
+    assert "said by" in text and "\\x1b[2jy" in text and "\\u202e" in text
+    assert not any(c in text for c in "\x1b\x07\x9b\u202e\x7f")
+
+
 def test_a_line_with_several_lines():
     text = said("explain", text="550-5.7.26 This mail has been blocked because the sender is unauthenticated.\n"
                                 "550 5.7.26 - gsmtp\n")
