@@ -259,6 +259,14 @@ static void peer(struct role_context *c, enum role role, unsigned index, int fd)
     list_push(&b->fronts, &f->link);
 }
 
+/* Fronts and carriers see to their channels to back. */
+static unsigned lacks(const struct role_context *c)
+{
+    const struct back *b = c->state;
+
+    return b->keeper ? 0 : 1u << ROLE_KEEPER;
+}
+
 static void listener(struct role_context *c, unsigned number, int fd)
 {
     if (number == LISTENER_CONTROL)
@@ -281,4 +289,4 @@ static void drain(struct role_context *c, uint64_t grace_ms)
     back_drain_check(b);
 }
 
-const struct role_ops back_ops = {.start = start, .listener = listener, .peer = peer, .drain = drain};
+const struct role_ops back_ops = {.start = start, .listener = listener, .peer = peer, .lacks = lacks, .drain = drain};

@@ -194,6 +194,13 @@ static void role_peer(struct role_context *r, enum role role, unsigned index, in
         log_notice(LOG_LEVEL_ERROR, "channel of %s %u: %s", role_name(role), index, err.text);
 }
 
+static unsigned role_lacks(const struct role_context *r)
+{
+    const struct carrier *c = r->state;
+
+    return (c->back ? 0 : 1u << ROLE_BACK) | (c->lookup.channel ? 0 : 1u << ROLE_RESOLVER);
+}
+
 static void role_is_drained(void *arg) { role_drained(arg); }
 
 static void role_drain(struct role_context *r, uint64_t grace_ms)
@@ -201,4 +208,4 @@ static void role_drain(struct role_context *r, uint64_t grace_ms)
     carrier_drain(r->state, grace_ms, role_is_drained, r);
 }
 
-const struct role_ops carrier_ops = {.start = role_start, .peer = role_peer, .drain = role_drain};
+const struct role_ops carrier_ops = {.start = role_start, .peer = role_peer, .lacks = role_lacks, .drain = role_drain};

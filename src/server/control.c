@@ -14,6 +14,9 @@ bool control_put(const struct control *c, struct buf *out)
         put_u8(out, (uint8_t)c->role);
         put_var(out, c->number);
         break;
+    case CONTROL_LACKS:
+        put_u8(out, (uint8_t)c->role);
+        break;
     case CONTROL_DRAIN:
         put_var(out, c->grace_ms);
         break;
@@ -41,11 +44,13 @@ bool control_get(struct str message, struct control *ret_control)
         c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
         break;
     case CONTROL_PEER:
+    case CONTROL_LACKS:
         enumerator = get_u8(&r);
         if (enumerator > ROLE_LAST)
             return false;
         c.role = (enum role)enumerator;
-        c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
+        if (c.kind == CONTROL_PEER)
+            c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
         break;
     case CONTROL_DRAIN:
         c.grace_ms = get_var(&r);

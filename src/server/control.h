@@ -15,6 +15,7 @@ enum control_kind {
     CONTROL_READY,  /* this and the following: from the role */
     CONTROL_FAILED, /* class, text */
     CONTROL_DRAINED,
+    CONTROL_LACKS, /* role */
 };
 struct control {
     enum control_kind kind;

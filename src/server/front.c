@@ -238,6 +238,14 @@ static void front_peer(struct role_context *c, enum role peer, unsigned index, i
     }
 }
 
+static unsigned front_lacks(const struct role_context *c)
+{
+    const struct front *f = c->state;
+
+    return (f->keeper ? 0 : 1u << ROLE_KEEPER) | (f->back ? 0 : 1u << ROLE_BACK) |
+           (f->null_mx.lookup.channel ? 0 : 1u << ROLE_RESOLVER);
+}
+
 void front_may_be_drained(struct front *f)
 {
     if (!f->draining || f->drained || !list_is_empty(&f->sessions) || !list_is_empty(&f->pending) || f->batch ||
@@ -264,4 +272,10 @@ static void front_drain(struct role_context *c, uint64_t grace_ms)
     front_may_be_drained(f);
 }
 
-const struct role_ops front_ops = {front_start, front_listener, front_peer, front_drain};
+const struct role_ops front_ops = {
+    .start = front_start,
+    .listener = front_listener,
+    .peer = front_peer,
+    .lacks = front_lacks,
+    .drain = front_drain,
+};

@@ -55,9 +55,10 @@ struct process {
     struct io_ipc     *ipc;    /* NULL: the channel has ended */
     struct io_timer   *timer;  /* PAUSED: until the next start; DRAINING: until SIGKILL */
     uint64_t           started_ms, ends_ms[CRASH_ENDS];
-    unsigned           ends;   /* in all */
-    unsigned           pauses; /* in a row */
-    bool               failed; /* it said why it cannot start */
+    uint64_t           supplied_ms; /* when it last got a channel because it lacked one */
+    unsigned           ends;        /* in all */
+    unsigned           pauses;      /* in a row */
+    bool               failed;      /* it said why it cannot start */
     struct err         failure;
 };
 

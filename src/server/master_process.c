@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_FIRST = 3, FD_COUNT = 4, FD_HIGH = 64, MESSAGE_MAX = 1024 };
+enum { FD_FIRST = 3, FD_COUNT = 4, FD_HIGH = 64, MESSAGE_MAX = 1024, SUPPLY_PAUSE_MS = 1000 };
 
 void process_name(const struct process *p, char *ret_name, size_t size)
 {
@@ -171,6 +171,79 @@ void process_reap_all(struct master *m)
     }
 }
 
+/* ---- peers ---- */
+
+static void wire(struct process *a, struct process *b)
+{
+    int        fds[2];
+    struct err err;
+
+    if (!io_ipc_pair(fds, &err)) {
+        log_notice(LOG_LEVEL_ERROR, "%s", err.text);
+        return;
+    }
+    process_tell(a, &(struct control){.kind = CONTROL_PEER, .role = b->role, .number = b->index}, fds[0]);
+    process_tell(b, &(struct control){.kind = CONTROL_PEER, .role = a->role, .number = a->index}, fds[1]);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static bool talk(enum role a, enum role b)
+{
+    static const unsigned peers[ROLE_COUNT] = {
+        [ROLE_FRONT] = 1u << ROLE_KEEPER | 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
+        [ROLE_KEEPER] = 1u << ROLE_FRONT | 1u << ROLE_BACK,
+        [ROLE_BACK] = 1u << ROLE_FRONT | 1u << ROLE_KEEPER | 1u << ROLE_CARRIER,
+        [ROLE_RESOLVER] = 1u << ROLE_FRONT | 1u << ROLE_CARRIER,
+        [ROLE_CARRIER] = 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
+    };
+
+    return peers[a] >> b & 1;
+}
+
+/* A front that drains still asks and still tells back what it stored, and a carrier what became of what it had; the
+ * others that drain are being replaced. */
+static bool takes_peers(const struct process *p)
+{
+    return p->ipc && !p->waited_for && !p->unwired &&
+           (p->state == PROCESS_STARTING || p->state == PROCESS_RUNNING ||
+            (p->state == PROCESS_DRAINING && (p->role == ROLE_FRONT || p->role == ROLE_CARRIER)));
+}
+
+void process_wire(struct process *p)
+{
+    if (!takes_peers(p))
+        return;
+    LIST_EACH (link, &p->master->processes) {
+        struct process *other = LIST_ITEM(link, struct process, link);
+
+        if (talk(p->role, other->role) && takes_peers(other))
+            wire(p, other);
+    }
+}
+
+/* Not from one that drains: of carriers, back gives to the one that came last. */
+static void supply(struct process *p, enum role role)
+{
+    const uint64_t now_ms = io_loop_now_ms(p->master->loop);
+    char           name[32];
+
+    if (!talk(p->role, role) || p->state != PROCESS_RUNNING || now_ms - p->supplied_ms < SUPPLY_PAUSE_MS)
+        return;
+    LIST_EACH (link, &p->master->processes) {
+        struct process *other = LIST_ITEM(link, struct process, link);
+
+        if (other->role != role || !takes_peers(other))
+            continue;
+        process_name(p, name, sizeof name);
+        log_notice(LOG_LEVEL_WARNING, "%s has lost its channel to the %s and gets a new one", name, role_name(role));
+        wire(p, other);
+        p->supplied_ms = now_ms;
+    }
+}
+
+/* ---- what it says ---- */
+
 static void on_message(void *arg, struct str data, int fd)
 {
     struct process *p = arg;
@@ -190,6 +263,9 @@ static void on_message(void *arg, struct str data, int fd)
     case CONTROL_FAILED:
         p->failed = true;
         err_set(&p->failure, c.class, "%.*s", STR_ARG(str_part(c.text, 0, sizeof p->failure.text)));
+        break;
+    case CONTROL_LACKS:
+        supply(p, c.role);
         break;
     case CONTROL_DRAINED:
     case CONTROL_LISTENER:
@@ -315,57 +391,6 @@ static void timer_fired(void *arg)
     process_name(p, name, sizeof name);
     log_notice(LOG_LEVEL_WARNING, "%s does not end: it is killed", name);
     process_kill(p);
-}
-
-/* ---- peers ---- */
-
-static void wire(struct process *a, struct process *b)
-{
-    int        fds[2];
-    struct err err;
-
-    if (!io_ipc_pair(fds, &err)) {
-        log_notice(LOG_LEVEL_ERROR, "%s", err.text);
-        return;
-    }
-    process_tell(a, &(struct control){.kind = CONTROL_PEER, .role = b->role, .number = b->index}, fds[0]);
-    process_tell(b, &(struct control){.kind = CONTROL_PEER, .role = a->role, .number = a->index}, fds[1]);
-    close(fds[0]);
-    close(fds[1]);
-}
-
-static bool talk(enum role a, enum role b)
-{
-    static const unsigned peers[ROLE_COUNT] = {
-        [ROLE_FRONT] = 1u << ROLE_KEEPER | 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
-        [ROLE_KEEPER] = 1u << ROLE_FRONT | 1u << ROLE_BACK,
-        [ROLE_BACK] = 1u << ROLE_FRONT | 1u << ROLE_KEEPER | 1u << ROLE_CARRIER,
-        [ROLE_RESOLVER] = 1u << ROLE_FRONT | 1u << ROLE_CARRIER,
-        [ROLE_CARRIER] = 1u << ROLE_BACK | 1u << ROLE_RESOLVER,
-    };
-
-    return peers[a] >> b & 1;
-}
-
-/* A front that drains still asks and still tells back what it stored, and a carrier what became of what it had; the
- * others that drain are being replaced. */
-static bool takes_peers(const struct process *p)
-{
-    return p->ipc && !p->waited_for && !p->unwired &&
-           (p->state == PROCESS_STARTING || p->state == PROCESS_RUNNING ||
-            (p->state == PROCESS_DRAINING && (p->role == ROLE_FRONT || p->role == ROLE_CARRIER)));
-}
-
-void process_wire(struct process *p)
-{
-    if (!takes_peers(p))
-        return;
-    LIST_EACH (link, &p->master->processes) {
-        struct process *other = LIST_ITEM(link, struct process, link);
-
-        if (talk(p->role, other->role) && takes_peers(other))
-            wire(p, other);
-    }
 }
 
 /* ---- stop ---- */

@@ -27,6 +27,7 @@ enum {
     OVERDUE_MS = 1000,    /* after the grace time */
     MESSAGE_MAX = 1024,   /* octets that we send */
     KEPT_MAX = 2048,      /* listeners and peers before START */
+    LOOK_MS = 2000,       /* at what the role lacks */
     SYSTEM_NAME_MAX = 15, /* letters of a process's name that the system keeps */
 };
 
@@ -39,7 +40,8 @@ static struct {
     const struct role_ops *ops;
     struct role_context    context;
     struct io_ipc         *master;
-    struct io_timer       *overdue;
+    struct io_timer       *overdue, *look;
+    unsigned               lacked; /* at the last look */
     struct kept           *kept;
     size_t                 kept_count;
     bool                   started, draining;
@@ -110,8 +112,21 @@ static void drain(uint64_t grace_ms)
     if (self.draining)
         return;
     self.draining = true;
+    io_timer_stop(self.look);
     io_timer_start(self.overdue, grace_ms + OVERDUE_MS, 0);
     self.ops->drain(&self.context, grace_ms);
+}
+
+/* Not at the first sight of it: a peer that is being restarted comes by itself. */
+static void look(void *arg)
+{
+    const unsigned lacks = self.ops->lacks(&self.context), still = lacks & self.lacked;
+
+    (void)arg;
+    for (unsigned role = ROLE_FIRST; role <= ROLE_LAST; role++)
+        if (still >> role & 1)
+            tell(&(struct control){.kind = CONTROL_LACKS, .role = (enum role)role});
+    self.lacked = lacks;
 }
 
 static void hand_over(const struct control *c, int fd)
@@ -145,6 +160,8 @@ static void start(void)
     self.kept_count = 0;
     free(self.kept);
     self.kept = NULL;
+    if (self.ops->lacks)
+        io_timer_start(self.look, LOOK_MS, LOOK_MS);
     tell(&(struct control){.kind = CONTROL_READY});
 }
 
@@ -205,6 +222,7 @@ static void on_message(void *arg, struct str data, int fd)
     case CONTROL_READY:
     case CONTROL_FAILED:
     case CONTROL_DRAINED:
+    case CONTROL_LACKS:
         break;
     }
 }
@@ -265,7 +283,8 @@ static bool set_up(enum role role, unsigned index, unsigned lane, struct err *er
     if (!self.master)
         return false;
     self.overdue = io_timer_new(c->loop, overdue, NULL);
-    if (!self.overdue)
+    self.look = io_timer_new(c->loop, look, NULL);
+    if (!self.overdue || !self.look)
         return err_set_os(err, ENOMEM, "timer");
     c->config = read_config(err);
     umask(0007);

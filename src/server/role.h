@@ -7,7 +7,7 @@
  *
  *   master -> role   LISTENER (number of the listen block, role's descriptor)   PEER (role, index, channel)
  *                    LOG (new log file)   START   DRAIN   (closing the channel: finish at once and exit)
- *   role -> master   READY   FAILED (why)   DRAINED
+ *   role -> master   READY   FAILED (why)   DRAINED   LACKS (role)
  *
  * The order at start: listeners and peers, then START; the role answers READY when it does its work. role.c keeps what
  * comes before START and calls start() first, then listener() and peer() for each, then sends READY: so all callbacks
@@ -19,6 +19,9 @@
  * the same. Carriers have numbers of their own for the same reason: the old one ends while the new one works, and both
  * have channels to back and the resolver, also to those that are started meanwhile. Of the carriers that back has
  * channels to, the one that was handed over last takes what is new. Work threads: io_work_start in start().
+ *
+ * A channel can end while both processes go on: memory ran out, or one let too much wait. Who lacks a peer for two
+ * looks says LACKS, and again until it is handed a new channel; master makes one if that peer runs.
  *
  * Who has channels to whom; what else is sent to a role, it closes:
  *
@@ -59,6 +62,8 @@ struct role_ops {
     void (*listener)(struct role_context *c, unsigned listen_number, int fd);
     /* Takes fd, which replaces an older one; may be NULL. */
     void (*peer)(struct role_context *c, enum role peer, unsigned index, int fd);
+    /* A bit (1u << role) for each peer that it cannot do without and has no channel to; NULL: there is none such. */
+    unsigned (*lacks)(const struct role_context *c);
     /* Then role_drained when done. */
     void (*drain)(struct role_context *c, uint64_t grace_ms);
 };

@@ -342,3 +342,22 @@ def test_memory_of_the_carrier(planned):
     assert [arrived(tag) for tag in sent] == [1] * len(sent)
     assert pid_of(t, "carrier") == carrier
     host.stop()
+
+
+@needs_preload
+@pytest.mark.parametrize("role, peer", [("front", "keeper"), ("front", "back"), ("back", "keeper"),
+                                        ("carrier", "back"), ("carrier", "resolver")])
+def test_a_channel_for_which_there_was_no_memory_comes_later(planned, role, peer):
+    """The peer starts over while the role can make no channel to it."""
+    host = Host("127.0.1.1", free_port())
+    extra = f'{RELAY} route "*" {{ via = "smtp://127.0.1.1:{host.port}" }} queue {{ retry = {{"200ms"}} }}'
+    t, plan = planned(role, extra=extra)
+    plan.calls, plan.hits, plan.count, plan.at = 0, 0, 1 << 40, 1
+    os.kill(pid_of(t, peer), signal.SIGKILL)
+    wait_until(lambda: plan.hits, 20)
+    plan.at = 0
+    wait_until(lambda: f"{role}-0 has lost its channel to the {peer}" in t.log(), 20)
+    for rcpt in ("alice@example.test", "bob@remote.example"):
+        assert send(t, rcpt, rcpt, source=TRUSTED, timeout=20).startswith("250")
+    wait_until(lambda: copies(t, "alice", "alice@example.test") == len(host.messages) == 1, 30)
+    host.stop()

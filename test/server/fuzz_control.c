@@ -22,7 +22,7 @@ static void message(struct str in)
 
     if (!control_get(in, &c))
         return;
-    must(c.kind >= CONTROL_LISTENER && c.kind <= CONTROL_DRAINED && c.text.len <= in.len);
+    must(c.kind >= CONTROL_LISTENER && c.kind <= CONTROL_LACKS && c.text.len <= in.len);
     buf_init(&out, in.len);
     must(control_put(&c, &out) && str_eq(buf_str(&out), in));
     buf_done(&out);

@@ -149,6 +149,7 @@ static void control_messages_come_back_as_sent(void **state)
         {.kind = CONTROL_READY},
         {.kind = CONTROL_FAILED, .class = ERR_CONFIG, .text = {"no\0such", 7}},
         {.kind = CONTROL_DRAINED},
+        {.kind = CONTROL_LACKS, .role = ROLE_RESOLVER},
     };
 
     (void)state;

@@ -1,9 +1,9 @@
 /* Master with small roles of our own: this program is the one that master executes again.
  *
- * A front accepts, says "front LANE keeper back resolver" as far as its peers have greeted it, and closes. A carrier
- * says in the log who has greeted it, and everybody when he ends. A keeper refuses a configuration whose hostname
- * begins with "bad", a resolver one that begins with "mute"; a carrier whose hostname begins with "slow" takes time to
- * end. */
+ * A front accepts, says "front LANE keeper back resolver" as far as its peers have greeted it, and closes; where the
+ * hostname begins with "lossy" each ends the first channel to the keeper that it gets. A carrier says in the log who
+ * has greeted it, and everybody when he ends. A keeper refuses a configuration whose hostname begins with "bad", a
+ * resolver one that begins with "mute"; a carrier whose hostname begins with "slow" takes time to end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,11 +35,17 @@ enum { SLOW_MS = 700 };
 
 static const struct role_context *self;
 static bool                       greeted[ROLE_COUNT];
+static struct io_ipc             *lossy; /* is to end when its peer has greeted */
 
 static void on_greeting(void *arg, struct str data, int fd)
 {
     (void)fd;
     (void)data;
+    if (lossy && *(const enum role *)arg == ROLE_KEEPER) {
+        io_ipc_free(lossy);
+        lossy = NULL;
+        return;
+    }
     greeted[*(const enum role *)arg] = true;
     if (self->role == ROLE_CARRIER)
         log_notice(LOG_LEVEL_INFO, "greeted by %s", role_name(*(const enum role *)arg));
@@ -61,11 +67,22 @@ static void peer(struct role_context *c, enum role peer, unsigned index, int fd)
 {
     static const enum role roles[] = {ROLE_MASTER, ROLE_FRONT, ROLE_KEEPER, ROLE_BACK, ROLE_RESOLVER, ROLE_CARRIER};
     static const struct io_ipc_ops ops = {on_greeting, on_gone};
+    static bool                    has_lost;
     struct io_ipc                 *ipc = io_ipc_new(c->loop, fd, &ops, (void *)(uintptr_t)&roles[peer], NULL);
 
     (void)index;
     if (ipc)
         io_ipc_send(ipc, STR("hello"), -1);
+    if (c->role == ROLE_FRONT && peer == ROLE_KEEPER && !has_lost &&
+        str_starts(str_from(c->config->hostname), STR("lossy"))) {
+        has_lost = true;
+        lossy = ipc;
+    }
+}
+
+static unsigned lacks(const struct role_context *c)
+{
+    return c->role == ROLE_FRONT && !greeted[ROLE_KEEPER] ? 1u << ROLE_KEEPER : 0;
 }
 
 static void accepted(int fd, const struct io_address *from, void *arg)
@@ -105,7 +122,7 @@ static void drain(struct role_context *c, uint64_t grace_ms)
         end(c);
 }
 
-static const struct role_ops ops = {start, listener, peer, drain};
+static const struct role_ops ops = {start, listener, peer, lacks, drain};
 
 /* ---- the server under test ---- */
 
@@ -380,6 +397,22 @@ static void a_killed_process_is_replaced_and_wired_anew(void **state)
             wait_for(i == 3 ? "role=carrier-0 text=\"greeted by resolver\""
                             : "role=carrier-0 text=\"greeted by back\"");
     }
+    assert_int_equal(stop_server(), 0);
+}
+
+static void who_lacks_a_peer_that_runs_gets_a_channel(void **state)
+{
+    pid_t before[16], after[16];
+
+    (void)state;
+    write_config("lossy.example.test", "", 0);
+    start_server();
+    wait_ready();
+    assert_int_equal(find("keeper", before), 1);
+    wait_for("front-0 has lost its channel to the keeper and gets a new one");
+    wait_answer(" keeper back resolver");
+    assert_int_equal(find("keeper", after), 1);
+    assert_int_equal(before[0], after[0]);
     assert_int_equal(stop_server(), 0);
 }
 
@@ -677,6 +710,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_starts_says_where_and_stops, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_killed_process_is_replaced_and_wired_anew, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(who_lacks_a_peer_that_runs_gets_a_channel, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_crash_loop_slows_down, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_start_that_cannot_succeed_leaves_nothing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_second_server_and_a_port_in_use_are_refused, make_dir, remove_dir),
