@@ -235,25 +235,46 @@ static uint64_t log_keep(const struct master *m)
     return keep;
 }
 
-void data_rotate_log(struct master *m)
+static bool rename_logs(const struct master *m, struct err *err)
 {
-    struct stat st;
-    char        from[PATH_MAX], to[PATH_MAX];
-    struct err  err;
+    char from[PATH_MAX], to[PATH_MAX];
 
-    if (fstat(m->log_fd, &st) != 0 || (uint64_t)st.st_size < log_keep(m) / LOG_FILES)
-        return;
     for (unsigned i = LOG_FILES - 1; i > 0; i--) {
         log_path(m, i - 1, from, sizeof from);
         log_path(m, i, to, sizeof to);
-        if (rename(from, to) != 0 && errno != ENOENT) {
-            err_set_os(&err, errno, "renaming %s", from);
-            log_notice(LOG_LEVEL_WARNING, "the log is not rotated: %s", err.text);
-            return;
-        }
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return err_set_os(err, errno, "renaming %s", from);
     }
-    if (!data_open_log(m, &err)) {
-        log_notice(LOG_LEVEL_WARNING, "the log is not rotated: %s", err.text);
+    return true;
+}
+
+/* Somebody moved or removed the file that is written. */
+static bool log_is_gone(const struct master *m, const struct stat *written)
+{
+    char        path[PATH_MAX];
+    struct stat there;
+
+    log_path(m, 0, path, sizeof path);
+    return stat(path, &there) != 0 ? errno == ENOENT
+                                   : there.st_dev != written->st_dev || there.st_ino != written->st_ino;
+}
+
+void data_rotate_log(struct master *m)
+{
+    struct stat st;
+    char        dir[PATH_MAX];
+    struct err  err;
+    bool        gone;
+
+    if (fstat(m->log_fd, &st) != 0)
+        return;
+    gone = log_is_gone(m, &st);
+    if (!gone && (uint64_t)st.st_size < log_keep(m) / LOG_FILES)
+        return;
+    snprintf(dir, sizeof dir, "%s/log", m->config->data);
+    if (!(gone ? prepare_dir(m, dir, 0750, owner_of(m, ROLE_MASTER, ROLE_MASTER), &err) : rename_logs(m, &err)) ||
+        !data_open_log(m, &err)) {
+        log_notice(LOG_LEVEL_WARNING, "no new log is begun: %s", err.text);
         return;
     }
     LIST_EACH (link, &m->processes)

@@ -49,6 +49,7 @@ struct process {
     enum process_state state;
     bool               again;   /* starts again when it has ended */
     bool               unwired; /* on trial during a reload: no peers, no questions yet */
+    bool               refused; /* was on trial; the reload failed, and master has said why */
     pid_t              pid;     /* 0: none runs */
     bool               waited_for;
     int                status; /* of waitpid */
@@ -149,6 +150,6 @@ bool data_prepare(struct master *m, struct err *err); /* directories, owners, lo
 bool data_prepare_domains(const struct master *m, const struct config *config, struct err *err);
 bool data_make_lane(const struct master *m, unsigned lane, struct err *err);
 bool data_open_log(struct master *m, struct err *err);
-void data_rotate_log(struct master *m); /* if it has grown enough */
+void data_rotate_log(struct master *m); /* if it has grown enough, or somebody took the file away */
 
 #endif

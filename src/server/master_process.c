@@ -129,9 +129,9 @@ static void ended(struct process *p)
         counters_reset_gauges(slot);
     p->pid = 0;
     master_process_ended(p);
-    describe_end(p, expected || m->start_failed    ? LOG_LEVEL_DEBUG
-                    : p->state == PROCESS_DRAINING ? LOG_LEVEL_WARNING
-                                                   : LOG_LEVEL_ERROR);
+    describe_end(p, expected || p->refused || m->start_failed ? LOG_LEVEL_DEBUG
+                    : p->state == PROCESS_DRAINING            ? LOG_LEVEL_WARNING
+                                                              : LOG_LEVEL_ERROR);
     if (p->state == PROCESS_DRAINING)
         p->ends = p->pauses = 0;
     else if (p->again)

@@ -39,6 +39,7 @@ void reload_abort(struct master *m, const char *why)
         if (!p->unwired)
             continue;
         p->unwired = false; /* its end means nothing any more */
+        p->refused = true;
         process_kill(p);
         process_drain(p, 0, KILL_AFTER_MS);
     }

@@ -543,6 +543,8 @@ static void a_reload_that_is_not_valid_changes_nothing(void **state)
     kill(server, SIGHUP);
     wait_for("reload refused, the old configuration stays: the resolver is mute");
     wait_answer(" keeper back resolver");
+    assert_null(strstr(seen, " ended ")); /* the refusal says all: no ends of what was on trial beside it */
+    assert_null(strstr(seen, " was killed "));
     find("keeper", after);
     assert_int_equal(before[0], after[0]);
     assert_int_equal(find("front", after), 2);
@@ -610,7 +612,7 @@ static void without_master_the_others_end(void **state)
 
 static void the_log_is_rotated(void **state)
 {
-    char        path[128], *filler = calloc(1, 300000);
+    char        path[128], other[128], *filler = calloc(1, 300000);
     struct stat st;
     struct buf  text;
     pid_t       pids[16];
@@ -642,6 +644,19 @@ static void the_log_is_rotated(void **state)
     }
     assert_non_null(strstr(text.data, "back-0 was killed by signal 9"));
     buf_done(&text);
+    snprintf(other, sizeof other, "%s/data/elsewhere", dir); /* another program takes it away, with its directory */
+    snprintf(path, sizeof path, "%s/data/log", dir);
+    assert_int_equal(rename(path, other), 0);
+    snprintf(path, sizeof path, "%s/data/log/tacit.log", dir);
+    for (int i = 0; i < 500 && stat(path, &st) != 0; i++)
+        usleep(10000);
+    assert_int_equal(stat(path, &st), 0);
+    find("keeper", pids);
+    kill(pids[0], SIGKILL);
+    wait_for("keeper-0 was killed");
+    for (int i = 0; i < 500 && (stat(path, &st) != 0 || st.st_size == 0); i++)
+        usleep(10000);
+    assert_true(st.st_size > 0);
     assert_int_equal(stop_server(), 0);
 }
 
