@@ -132,20 +132,30 @@ const char *cli_colour(FILE *out, enum cli_colour colour)
     return sequences[colour];
 }
 
-void cli_print_safe(FILE *out, struct str text)
+size_t cli_print_safe(FILE *out, struct str text)
 {
+    size_t shown = 0;
+
     for (size_t i = 0; i < text.len;) {
         uint32_t point;
         size_t   len = str_utf8_point(str_skip(text, i), &point);
 
         if (len && !point_misleads(point))
-            fwrite(text.data + i, 1, len, out);
+            shown += fwrite(text.data + i, len, 1, out);
         else if (len > 1)
-            fprintf(out, "\\u%04X", (unsigned)point);
+            shown += (size_t)fprintf(out, "\\u%04X", (unsigned)point);
         else
-            fprintf(out, "\\x%02X", (unsigned char)text.data[i]);
+            shown += (size_t)fprintf(out, "\\x%02X", (unsigned char)text.data[i]);
         i += len ? len : 1;
     }
+    return shown;
+}
+
+void cli_print_column(FILE *out, struct str text, size_t width)
+{
+    size_t shown = cli_print_safe(out, text);
+
+    fprintf(out, "%*s", shown < width ? (int)(width - shown) : 0, "");
 }
 
 /* ---- parsing ---- */

@@ -102,11 +102,13 @@ enum cli_colour { CLI_PLAIN, CLI_BOLD, CLI_DIM, CLI_RED, CLI_GREEN, CLI_YELLOW }
 const char *cli_colour(FILE *out, enum cli_colour colour);
 
 /* Text from strangers, fit for a terminal: controls and bytes that are not UTF-8 become \xNN, characters that mislead
- * (base/str.h) \uNNNN. */
-void cli_print_safe(FILE *out, struct str text);
+ * (base/str.h) \uNNNN. How many characters that made. */
+size_t cli_print_safe(FILE *out, struct str text);
+/* The same with blanks behind it, up to `width` characters. */
+void   cli_print_column(FILE *out, struct str text, size_t width);
 
-/* Words, made fit in the same way, from `column` on, where the line stands already, with lines broken before CLI_WIDTH and begun at `indent`; then
- * an end of line. */
+/* Words, made fit in the same way, from `column` on, where the line stands already, with lines broken before CLI_WIDTH
+ * and begun at `indent`; then an end of line. */
 enum { CLI_WIDTH = 80 };
 void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent);
 

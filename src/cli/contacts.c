@@ -115,10 +115,9 @@ static void print_text(struct listing *l, const struct contact *c)
     else
         buf_printf(&address, "@%.*s", STR_ARG(c->address.domain));
     printf("%s", cli_colour(stdout, CLI_BOLD));
-    cli_print_safe(stdout, buf_str(&address));
-    printf("%s%*s  %s%-10s%s  ", cli_colour(stdout, CLI_PLAIN), address.len < 36 ? (int)(36 - address.len) : 0, "",
-           cli_colour(stdout, bad ? CLI_RED : CLI_PLAIN), contact_outcome_name(c->outcome),
-           cli_colour(stdout, CLI_PLAIN));
+    cli_print_column(stdout, buf_str(&address), 36);
+    printf("%s  %s%-10s%s  ", cli_colour(stdout, CLI_PLAIN), cli_colour(stdout, bad ? CLI_RED : CLI_PLAIN),
+           contact_outcome_name(c->outcome), cli_colour(stdout, CLI_PLAIN));
     contacts_words(c, &l->line);
     cli_print_safe(stdout, buf_str(&l->line));
     putchar('\n');

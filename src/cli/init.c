@@ -67,7 +67,7 @@ static bool create_file(const char *path, struct str text, struct err *err)
                        path);
     if (fd < 0)
         return err_set_os(err, errno, "%s", path);
-    good = io_fd_write_all(fd, text, err);
+    good = io_fd_write_all(fd, text, err) || err_prefix(err, "%s", path);
     if (good && fsync(fd) != 0)
         good = err_set_os(err, errno, "%s", path);
     if (close(fd) != 0 && good)

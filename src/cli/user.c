@@ -246,7 +246,12 @@ static const struct cli_command *const commands[] = {&user_add_command, &user_li
 
 const struct cli_command user_command = {.name = "user",
                                          .summary = "who exists: mailboxes, aliases and lists",
-                                         .description = "Changes take effect at once, whether the server runs or not.",
+                                         .description =
+                                             "Changes take effect at once, whether the server runs or not.\n\n"
+                                             "A domain with directory = \"file:PATH\" has its entries in a text file, "
+                                             "one a line, that may be changed with an editor too: alice@example.org "
+                                             "mailbox quota=1G. A file that tacit user has made says in its first "
+                                             "lines what else there is.",
                                          .examples = "tacit user add alice@example.org\n"
                                                      "tacit user list",
                                          .subs = commands};

@@ -188,8 +188,11 @@ static int run_change(struct cli *cli)
     for (size_t i = 0; i < sizeof list_options / sizeof *list_options; i++)
         list |= cli_has(cli, list_options[i]);
     list |= cli_has(cli, "drop-member") || cli_has(cli, "hide-members") || cli_has(cli, "open");
+    if (!list && !cli_has(cli, "quota"))
+        return user_end(&u, cli_usage(cli, "say what is to change, such as --quota 5G or --member ADDRESS"));
     if (list && entry.kind != ENTRY_LIST && entry.kind != ENTRY_ALIAS)
-        return user_end(&u, cli_fail(cli, "%s is no list but: %s", cli->argv[0], directory_kind_name(entry.kind)));
+        return user_end(&u, cli_fail(cli, "%s is neither a list nor an alias, but: %s", cli->argv[0],
+                                     directory_kind_name(entry.kind)));
     if (cli_has(cli, "quota") && entry.kind != ENTRY_MAILBOX)
         return user_end(&u, cli_fail(cli, "%s is not a mailbox", cli->argv[0]));
     if (!option_quota(&u, &entry) || !option_targets(&u, "member", &entry) || !drop_members(&u, &entry) ||

@@ -41,9 +41,8 @@ static void print_text(const struct directory_entry *e, struct str address)
     char size[16];
 
     printf("%s", cli_colour(stdout, CLI_BOLD));
-    cli_print_safe(stdout, address);
-    printf("%s%*s  %-7s", cli_colour(stdout, CLI_PLAIN), address.len < 32 ? (int)(32 - address.len) : 0, "",
-           directory_kind_name(e->kind));
+    cli_print_column(stdout, address, 32);
+    printf("%s  %-7s", cli_colour(stdout, CLI_PLAIN), directory_kind_name(e->kind));
     for (size_t i = 0; i < e->target_count; i++) {
         fputs(i ? ", " : "  to ", stdout);
         cli_print_safe(stdout, e->targets[i]);

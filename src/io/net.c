@@ -75,7 +75,7 @@ bool io_address_parse(struct str text, struct io_address *ret_addresses, size_t 
         *ret_count = 1;
         return true;
     }
-    if (colon == STR_NOT_FOUND)
+    if (colon == STR_NOT_FOUND || str_ends(text, STR("]")))
         return err_set(err, ERR_CONFIG, "\"%.*s\" has no port; write ADDRESS:PORT", STR_ARG(str_part(text, 0, 200)));
     host = str_part(text, 0, colon);
     if (!str_to_u64(str_skip(text, colon + 1), 65535, &port))

@@ -280,6 +280,31 @@ static bool check_routes(struct checking *c)
     return true;
 }
 
+/* Two roles of one user can open each other's files. */
+static void warn_about_users(struct checking *c)
+{
+    const struct config *config = c->config;
+    const struct {
+        const char *role, *name;
+    } users[] = {{"front", config->users.front},
+                 {"keeper", config->users.keeper},
+                 {"back", config->users.back},
+                 {"resolver", config->users.resolver},
+                 {"carrier", config->users.carrier}};
+
+    for (size_t i = 0; i < sizeof users / sizeof *users; i++) {
+        unsigned line = config_line_of(c->lines, "users", 0, users[i].role);
+
+        if (strcmp(users[i].name, "root") == 0)
+            warn_at(c, line, "%s = \"root\" gives away all that belongs to root: name a user of its own",
+                    users[i].role);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(users[k].name, users[i].name) == 0)
+                warn_at(c, line, "%s and %s are the same user: who takes over the one gets what belongs to the other",
+                        users[k].role, users[i].role);
+    }
+}
+
 static void warn_about_values(struct checking *c)
 {
     const struct config *config = c->config;
@@ -309,6 +334,7 @@ bool config_check(struct config *config, const struct config_lines *lines, const
     if (!check_hostname(&c, hostname) || !check_paths(&c) || !check_listens(&c) || !check_domains(&c) ||
         !check_routes(&c))
         return false;
+    warn_about_users(&c);
     warn_about_values(&c);
     return true;
 }

@@ -136,8 +136,9 @@ static bool scan_char(struct scan *s, struct str text, size_t *at, struct err *e
 
 bool config_scan(struct str text, struct config_scan *ret_scan, unsigned *ret_line, struct err *err)
 {
-    struct scan s = {.line = 1};
-    bool        good = true;
+    const struct str mark = str_starts(text, STR("\xEF\xBB\xBF")) ? STR("\xEF\xBB\xBF") : STR_NONE;
+    struct scan      s = {.line = 1};
+    bool             good = true;
 
     *ret_line = 1;
     if (text.len > CONFIG_TEXT_MAX)
@@ -148,7 +149,8 @@ bool config_scan(struct str text, struct config_scan *ret_scan, unsigned *ret_li
     if (text.len)
         memcpy(s.out.text, text.data, text.len);
     s.out.text[text.len] = 0;
-    for (size_t at = 0; good && at < text.len; at++)
+    memset(s.out.text, ' ', mark.len); /* editors of Windows begin a file with it */
+    for (size_t at = mark.len; good && at < text.len; at++)
         good = scan_char(&s, text, &at, err);
     if (good && (s.in_list || s.in_block)) {
         s.line = s.in_list ? s.list_line : s.open_line;

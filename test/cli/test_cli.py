@@ -100,6 +100,20 @@ def test_check(tmp_path):
     assert answer["ok"] and len(answer["warnings"]) == 1 and answer["domains"] == ["example.test"]
 
 
+def test_check_reads_text_files_of_who_exists(tmp_path):
+    conf, users = tmp_path / "t.conf", tmp_path / "data" / "users"
+    conf.write_text(CONF + 'domain "b.test" { directory = "file:users" }\n')
+    assert run("check", "-c", str(conf)).returncode == 0 and not users.exists()
+    users.parent.mkdir()
+    users.write_text("alice@b.test mailbox\nbob\n")
+    r = run("check", "-c", str(conf))
+    assert r.returncode == 1 and f"domain b.test: {users}:2: " in r.stderr and not r.stdout
+    answer = json.loads(run("check", "--json", "-c", str(conf)).stdout)
+    assert answer["ok"] is False and f"{users}:2: " in answer["error"]
+    users.write_text("alice@b.test mailbox\n")
+    assert run("check", "-c", str(conf)).returncode == 0 and users.read_text() == "alice@b.test mailbox\n"
+
+
 def test_init(tmp_path):
     conf = tmp_path / "deep" / "t.conf"
     r = run("init", "Exämple.TEST", "--config", str(conf), "--hostname", "MX.example.test")
@@ -308,6 +322,10 @@ def test_user_says_what_it_did_and_lists_for_people(tmp_path):
     header, row, count = user("list").splitlines()
     assert header.split() == ["ADDRESS", "KIND", "MORE"] and header.index("KIND") == row.index("mailbox")
     assert "quota 1.5G" in row and "disabled" in row and count == "1 address"
+    assert user("add", "jürgen@example.test") == "added mailbox jürgen@example.test\n"
+    assert header.index("KIND") == user("list").splitlines()[2].index("mailbox")
+    r = run("user", "change", "alice@example.test", "--config", str(conf))
+    assert r.returncode == 2 and "say what is to change" in r.stderr and not r.stdout
     assert user("enable", "alice@example.test") == "enabled mailbox alice@example.test\n"
     assert user("move", "alice@example.test", "a@b.example", "--reply", "hide") == "moved alice@example.test\n"
     assert user("remove", "alice@example.test") == "removed moved alice@example.test\n"

@@ -191,6 +191,8 @@ static void test_mistakes(void **state)
     bad("hostname = \"a\"\nhostname = \"b\"", "t.conf:2: hostname is set twice, first on line 1");
     bad("limits { hops = 20 }\nlimits { hops = 20 }", "t.conf:2: hops is set twice, first on line 1");
     bad("hostname = \"\"", "t.conf:1: hostname must not be empty");
+    bad("\xEF\xBB\xBFhostname = \"\"", "t.conf:1: hostname must not be empty"); /* a byte order mark is no letter */
+    bad("listen a { address = \"[::1]\" }", "t.conf:1: \"[::1]\" has no port; write ADDRESS:PORT");
     bad("hostname = \"-bad-.example\"",
         "t.conf:1: hostname must be a domain name such as \"mx.example.org\", not \"-bad-.example\"");
     bad(HOST "listen mx {\n submission = true\n}",
@@ -310,9 +312,14 @@ static void test_warnings(void **state)
                                  "limits { sessions = 10 }\nqueue { expire = 1h delay_notice = 2h }\n"
                                  "domain \"a.example\" { deliver = \"maildir:all\" }\n"
                                  "domain \"b.example\" { deliver = \"maildir:m/{local}\" }\n"
-                                 "contacts { keep = 1d suppress = 2d }\n");
+                                 "contacts { keep = 1d suppress = 2d }\n"
+                                 "users {\n keeper = \"root\"\n resolver = \"mail\" carrier = \"mail\" }\n");
 
     (void)state;
+    assert_true(
+        has_warning(c, "t.conf:11: keeper = \"root\" gives away all that belongs to root: name a user of its own"));
+    assert_true(has_warning(
+        c, "t.conf:12: resolver and carrier are the same user: who takes over the one gets what belongs to the other"));
     assert_true(has_warning(c, "t.conf:9: suppress is longer than keep: what is forgotten cannot be refused"));
     assert_true(has_warning(c, "t.conf:3: vrfy = \"answer\" tells anybody on the internet which addresses exist"));
     assert_true(
