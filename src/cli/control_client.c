@@ -49,7 +49,7 @@ void control_time_text(uint64_t unix_ms, char ret_text[32])
     time_t    seconds = (time_t)(unix_ms / 1000);
     struct tm tm;
 
-    if (!localtime_r(&seconds, &tm) || !strftime(ret_text, 32, "%Y-%m-%d %H:%M:%S", &tm))
+    if (!localtime_r(&seconds, &tm) || !strftime(ret_text, 32, "%Y-%m-%d %H:%M:%S %z", &tm))
         snprintf(ret_text, 32, "?");
 }
 

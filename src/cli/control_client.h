@@ -15,7 +15,8 @@ void control_ask(struct cli *cli, json_t *request, void (*row)(json_t *row, void
 /* As control_call, for very many rows that are only passed on: `line` gets each as the server wrote it, with its LF. */
 int  control_call_lines(struct cli *cli, json_t *request, void (*line)(struct str line, void *arg), void *arg);
 
-/* "3m", "2h", "5d": a duration as tables show it; and a time of day with its date, in local time. */
+/* "3m", "2h", "5d": a duration as tables show it; and a time of day with its date, local, with its
+ * distance from UTC. */
 void        control_age_text(uint64_t ms, char ret_text[16]);
 void        control_time_text(uint64_t unix_ms, char ret_text[32]);
 void        control_size_text(uint64_t octets, char ret_text[16]);

@@ -41,6 +41,7 @@ static void print_reply(const json_t *to, const char *indent)
 static void print_recipients(const json_t *row, const char *indent, bool whole)
 {
     const json_t *list = json_object_get(row, "recipients"), *to;
+    uint64_t      more = control_u64(row, "recipients_more");
     size_t        i;
 
     json_array_foreach(list, i, to)
@@ -67,6 +68,8 @@ static void print_recipients(const json_t *row, const char *indent, bool whole)
         else
             print_reply(to, indent);
     }
+    if (more)
+        printf("%sand %llu more\n", indent, (unsigned long long)more);
 }
 
 static const char *state_colour(const char *state)

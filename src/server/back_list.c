@@ -62,14 +62,18 @@ void back_peek_done(struct attempt *peek)
 
 static void put_recipients(struct attempt *a, bool whole, struct buf *out)
 {
-    size_t shown = 0;
+    size_t shown = 0, more = 0;
 
     json_line_open(out, "recipients", '[');
     for (size_t i = 0; i < a->count; i++) {
         const struct attempt_recipient *to = &a->to[i];
 
-        if (!whole && (recipient_state_is_final(to->state) || shown == SHOWN_RECIPIENTS))
+        if (!whole && recipient_state_is_final(to->state))
             continue;
+        if (!whole && shown == SHOWN_RECIPIENTS) {
+            more++;
+            continue;
+        }
         shown++;
         json_line_open(out, NULL, '{');
         json_line_text(out, "address", attempt_address(a, &to->address));
@@ -91,6 +95,8 @@ static void put_recipients(struct attempt *a, bool whole, struct buf *out)
         json_line_close(out, '}');
     }
     json_line_close(out, ']');
+    if (more)
+        json_line_u64(out, "recipients_more", more);
 }
 
 static void put_headers(struct attempt *a, struct buf *out)

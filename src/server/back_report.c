@@ -20,7 +20,7 @@ struct letter {
     const struct mail_address    *list; /* whose owner this is, or NULL */
     struct mail_report_recipient *recipients;
     size_t                        count;
-    bool                          failures;
+    bool                          failures, delays;
 };
 struct back_reports {
     struct attempt *attempt;
@@ -104,6 +104,7 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
             return true;
     letter->recipients[letter->count++] = entry;
     letter->failures |= action == REPORT_FAILED;
+    letter->delays |= action == REPORT_DELAYED;
     return true;
 }
 
@@ -204,7 +205,7 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
     if (log_begin(LOG_LEVEL_INFO, "report")) {
         log_z("id", text);
         log_str("to", mail_address_text(letter->to, &a->arena));
-        log_printf("reason", "%s of %s", letter->failures ? "failure" : "report", about);
+        log_printf("reason", "%s of %s", letter->failures ? "failure" : letter->delays ? "delay" : "success", about);
         log_u64("rcpts", letter->count);
         log_end();
     }

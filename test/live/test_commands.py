@@ -109,6 +109,20 @@ def test_queue_and_trace_and_status(make_tacit):
     assert all(role in text for role in ("front", "keeper", "back", "resolver", "carrier"))
 
 
+def test_a_list_says_what_it_leaves_out_and_times_their_zone(make_tacit, monkeypatch):
+    t = make_tacit().start()
+    with t.connect() as c:
+        c.helo()
+        c.message("s@elsewhere.example", [f"nobody{i}@example.test" for i in range(70)])
+    [row] = wait_until(lambda: [m for m in t.queue() if m["state"] == "unclaimed"])
+    assert len(row["recipients"]) == 50 and row["recipients_more"] == 20
+    assert "    and 20 more\n1 message\n" in t.run("queue", "list").stdout
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    shown = t.run("queue", "show", row["id"]).stdout
+    assert shown.count("nobody") >= 70 and " more\n" not in shown
+    assert re.search(r"^received +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0530$", shown, re.M), shown
+
+
 def test_commands_say_when_the_server_is_down(make_tacit):
     t = make_tacit()
     for command in (("queue", "list"), ("status",)):
