@@ -1,11 +1,9 @@
 /* replay.c: runs a fuzz target over every file of the directories named, so that what fuzzing once found stays
  * found. A corpus that is missing or empty fails: a test that looks at nothing proves nothing. */
-#include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include <dirent.h>
+#include <stdio.h>
 
 static int replay_file(const char *dir, const char *name)
 {

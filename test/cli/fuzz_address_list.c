@@ -1,10 +1,10 @@
 /* fuzz_address_list.c: every address found lies inside the body, in order, and the list comes to an end. */
+#include "fuzz.h"
+
 #include "cli/address_list.h"
 
 #include <assert.h>
 #include <stdint.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,17 +1,10 @@
 /* fuzz_csv.c: octets as a table. It comes to an end, its lines grow, and what csv_put makes of its cells reads the
  * same, but for the mark in front of what looks like a formula. */
+#include "fuzz.h"
+
 #include "cli/csv.h"
 
 #include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 static void write_and_read_again(const struct csv_row *row, struct arena *arena)
 {

@@ -1,18 +1,10 @@
 /* fuzz_sendmail.c: any text on the standard input of sendmail becomes a message with CRLF line ends and a header of its
  * own, or is refused with a reason; a CR alone stays, for the server to refuse. Made again from what it became, nothing
  * changes any more. The first octet chooses the rules. */
+#include "fuzz.h"
+
 #include "cli/sendmail_message.h"
 #include "mail/header.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 static bool make(struct sendmail_message *m, struct str text, const struct sendmail_message_rules *rules)
 {

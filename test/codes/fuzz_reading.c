@@ -1,9 +1,9 @@
 /* Any bytes as a reply: what is read is within the tables, and the words are there. */
+#include "fuzz.h"
+
 #include "codes/reading.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
+
 #include "deliver/maildir.h"
 #include "deliver/quota.h"
 #include "io/file.h"
@@ -32,28 +34,10 @@ static int setup(void **state)
     return mkdtemp(root) ? 0 : -1;
 }
 
-static void remove_tree(const char *path)
-{
-    DIR           *dir = opendir(path);
-    struct dirent *e;
-    char           at[PATH_MAX];
-
-    while (dir && (e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
-            snprintf(at, sizeof at, "%s/%s", path, e->d_name);
-            if (unlink(at) < 0)
-                remove_tree(at);
-        }
-    if (dir)
-        closedir(dir);
-    rmdir(path);
-}
-
 static int teardown(void **state)
 {
     (void)state;
-    remove_tree(root);
-    return 0;
+    return files_remove(root) ? 0 : -1;
 }
 
 /* How many files are in `maildir`/`part`; the name of one of them. */

@@ -1,17 +1,9 @@
 /* fuzz_directory_line.c: octets as a line of a directory's text file. An entry that is taken and may be kept is written
  * as a line that reads the same. */
+#include "fuzz.h"
+
 #include "directory/backend.h"
 #include "directory/file_text.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 static void same(const struct directory_entry *a, const struct directory_entry *b)
 {

@@ -1,4 +1,6 @@
 /* test_directory.c: one body of tests for every kind of directory. */
+#include "files.h"
+
 #include "directory/directory.h"
 
 #include <fcntl.h>
@@ -42,12 +44,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct place *p = *state;
-    char          command[128];
 
     directory_close(p->d);
     arena_done(&p->arena);
-    snprintf(command, sizeof command, "rm -rf '%s'", p->base);
-    assert_int_equal(system(command), 0);
+    assert_true(files_remove(p->base));
     free(p);
     return 0;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "faulty_vfs.h"
+#include "files.h"
 
 #include "directory/directory.h"
 #include "io/file.h"
@@ -38,13 +39,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static void clear(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'/*", base);
-    assert_int_equal(system(command), 0);
-}
+static void clear(void) { assert_true(files_clear(base)); }
 
 static int tear_down(void **state)
 {

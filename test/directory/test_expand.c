@@ -1,4 +1,6 @@
 /* test_expand.c: where addresses lead. The directory is written as a text file, which reads like the case it is. */
+#include "files.h"
+
 #include "directory/expand.h"
 
 #include <setjmp.h>
@@ -28,13 +30,10 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char command[128];
-
     (void)state;
     directory_close(directory);
     arena_done(&arena);
-    snprintf(command, sizeof command, "rm -rf '%s'", base);
-    return system(command);
+    return files_remove(base) ? 0 : -1;
 }
 
 static int each_set_up(void **state)

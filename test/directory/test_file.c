@@ -1,4 +1,6 @@
 /* test_file.c: what is particular to a directory in a text file: people edit it. */
+#include "files.h"
+
 #include "directory/directory.h"
 #include "directory/file_text.h"
 
@@ -29,12 +31,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char command[128];
-
     (void)state;
     arena_done(&arena);
-    snprintf(command, sizeof command, "rm -rf '%s'", base);
-    return system(command);
+    return files_remove(base) ? 0 : -1;
 }
 
 static void write_file(const char *text)

@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include "alloc.h"
 #include "deliver/maildir.h"
 #include "directory/expand.h"
+#include "files.h"
 #include "io/file.h"
 #include "mail/digest.h"
 #include "mail/report.h"
@@ -44,13 +44,7 @@ static void say(struct str s)
 
 static void say_number(uint64_t n) { say(str_of((const char *)&n, sizeof n)); }
 
-static void clear(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'/*", base);
-    assert_int_equal(system(command), 0);
-}
+static void clear(void) { assert_true(files_clear(base)); }
 
 /* `tell` gives false where it was told of a failure. `prepare` (or NULL) runs with memory before each. */
 static void each_allocation(void (*prepare)(void), bool (*tell)(void))
@@ -410,18 +404,10 @@ static void test_directory(void **state)
 
 static unsigned files_in(const char *part)
 {
-    char           path[100];
-    DIR           *dir;
-    struct dirent *e;
-    unsigned       count = 0;
+    char path[100];
 
     snprintf(path, sizeof path, "%s/mail/%s", base, part);
-    dir = opendir(path);
-    while (dir && (e = readdir(dir)))
-        count += e->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return count;
+    return files_count(path, "");
 }
 
 static bool tell_maildir(void)

@@ -1,15 +1,7 @@
 /* What a path says, it says again when it is written and read a second time; and it keeps its limits. */
+#include "fuzz.h"
+
 #include "mail/address.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void check(const struct mail_address *a, bool from_path, struct arena *arena)
 {

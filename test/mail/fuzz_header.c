@@ -1,16 +1,8 @@
 /* A header is the same whole, byte by byte and in uneven pieces, and the same for the iterator. The first byte of the
  * input chooses the pieces. */
+#include "fuzz.h"
+
 #include "mail/header.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static struct mail_scan scan(struct str content, size_t piece)
 {

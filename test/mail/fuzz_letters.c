@@ -4,14 +4,12 @@
  *
  * The first octet chooses what is written, the second its flags; then strings, each an octet of length and its octets,
  * as many as are asked for; the rest is the content of the message that is reported. */
+#include "fuzz.h"
+
 #include "mail/digest.h"
 #include "mail/header.h"
 #include "mail/report.h"
 #include "mail/trace.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { RECIPIENTS = 3, LINE_MAX_OCTETS = 998, TIME_MS = 1790000000 };
 
@@ -19,12 +17,6 @@ struct input {
     struct str    rest;
     struct arena *arena;
 };
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static struct str next(struct input *in)
 {

@@ -1,16 +1,8 @@
 /* Whatever can be made 7-bit is: no octet over 127 is left, in pieces as in one, of the size that was told before, and
  * a second time there is nothing to do. */
+#include "fuzz.h"
+
 #include "mail/seven.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void convert(struct mail_seven s, size_t piece, struct buf *out)
 {

@@ -6,27 +6,9 @@
 
 #include <cmocka.h>
 
+#include "letter_text.h"
+
 #include "mail/digest.h"
-
-static bool holds(const struct buf *b, const char *text)
-{
-    return str_find(buf_str(b), str_from(text)) != STR_NOT_FOUND;
-}
-
-/* Every line ends in CRLF, is at most 998 octets long, and there is no other CR, LF or NUL. */
-static void assert_well_formed(const struct buf *b)
-{
-    struct str rest = buf_str(b);
-
-    while (rest.len) {
-        struct str line = str_cut(&rest, '\n');
-
-        assert_true(str_ends(line, STR("\r")));
-        assert_true(line.len <= 999);
-        assert_true(str_find_byte(line, '\r') == line.len - 1);
-        assert_true(str_find_byte(line, '\0') == STR_NOT_FOUND);
-    }
-}
 
 static struct mail_digest digest_of(const struct mail_digest_entry *entries, size_t count)
 {

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "letter_text.h"
+
 #include "mail/report.h"
 
 #include <stdio.h>
@@ -40,26 +42,6 @@ static struct mail_report report_of(const struct mail_report_recipient *recipien
         .content = STR("From: alice@elsewhere.example\r\nTo: ghost@example.test\r\nSubject: Hello\r\n there\r\n"
                        "Message-ID: <1@elsewhere.example>\r\n\r\nThe body.\r\n"),
     };
-}
-
-static bool holds(const struct buf *b, const char *text)
-{
-    return str_find(buf_str(b), str_from(text)) != STR_NOT_FOUND;
-}
-
-/* Every line ends in CRLF, is at most 998 octets long, and there is no other CR, LF or NUL. */
-static void assert_well_formed(const struct buf *b)
-{
-    struct str rest = buf_str(b);
-
-    while (rest.len) {
-        struct str line = str_cut(&rest, '\n');
-
-        assert_true(str_ends(line, STR("\r")));
-        assert_true(line.len <= 999);
-        assert_true(str_find_byte(line, '\r') == line.len - 1);
-        assert_true(str_find_byte(line, '\0') == STR_NOT_FOUND);
-    }
 }
 
 static void report(const struct mail_report *r, struct buf *out, enum body_type *ret_body)

@@ -5,11 +5,9 @@
  * records = *( what id detail ), an octet each. Of `what`, the low bits say which record and in which lane, the high
  * one that the next segment of that lane begins. How many recipients a message has follows from its id, since back
  * never writes of a message otherwise than it is. */
+#include "fuzz.h"
+
 #include "queue/queue.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { LANES = 3, IDS = 16, STATES = 8, STEP = 3, RECORDS_MAX = 300 };
 
@@ -21,12 +19,6 @@ struct records {
     const uint8_t *data;
     size_t         size;
 };
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static uint64_t id_of(uint8_t octet)
 {

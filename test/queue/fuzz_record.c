@@ -1,9 +1,9 @@
 /* Any bytes as the payload of any record: read or refused, and what was read gives, written again, the same reading. */
+#include "fuzz.h"
+
 #include "queue/brief.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(bool ok)
 {

@@ -4,20 +4,12 @@
  * input = domain *answer; domain and records: an octet of length and the octets; answer = octets: outcome, of which the
  * high bits are flags, and number of records, then these. Questions are answered in the order in which they come, or,
  * where the first octet is odd, the newest first. */
+#include "fuzz.h"
+
 #include "mail/address.h"
 #include "queue/route.h"
 
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { QUESTIONS_MAX = 3 + 2 * ROUTE_HOSTS, RECORDS_MAX = 40 };
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static uint8_t next_octet(struct str *in)
 {

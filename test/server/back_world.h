@@ -11,12 +11,13 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "files.h"
 
 #include "server/back.h"
 #include "server/log.h"
@@ -358,31 +359,15 @@ static unsigned reports(struct str *ret_text, struct str *ret_to)
 
 static unsigned delivered(const char *local)
 {
-    char           path[128];
-    DIR           *dir;
-    struct dirent *e;
-    unsigned       found = 0;
+    char path[128];
 
     snprintf(path, sizeof path, "%s/mail/example.test/%s/new", root, local);
-    dir = opendir(path);
-    while (dir && (e = readdir(dir)))
-        found += e->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return found;
+    return files_count(path, "");
 }
 
 static bool has(struct str text, const char *what) { return str_find(text, str_from(what)) != STR_NOT_FOUND; }
 
 #define TO(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-static void remove_tree(const char *path)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    CHECK(strncmp(path, "/tmp/test-back-", 15) == 0 && system(command) == 0);
-}
 
 static void in_child(void (*run)(void))
 {
@@ -391,7 +376,7 @@ static void in_child(void (*run)(void))
 
     if (pid == 0) {
         run();
-        remove_tree(root);
+        CHECK(files_remove(root));
         _exit(0);
     }
     assert_true(pid > 0);

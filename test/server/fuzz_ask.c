@@ -1,15 +1,7 @@
 /* fuzz_ask.c: octets as a question and as an answer. What is taken must be the same after it was written again. */
+#include "fuzz.h"
+
 #include "server/ask.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,16 +1,8 @@
 /* fuzz_carriage.c: octets as a message between back and the carrier. What is taken keeps to its limits, and is the same
  * after it was written again. */
+#include "fuzz.h"
+
 #include "server/carriage.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

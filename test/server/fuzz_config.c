@@ -1,12 +1,11 @@
 /* fuzz_config.c: any text is either refused with one line that names the file, or gives a configuration whose packed
  * form gives an equal one, but for passwords where they are hidden. The hostname is put in front so that no input waits
  * for the system's resolver. */
+#include "fuzz.h"
+
 #include "server/config.h"
 
 #include <assert.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void compare(const struct config_route *had, const struct config_route *has)
 {

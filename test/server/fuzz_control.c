@@ -1,19 +1,12 @@
 /* fuzz_control.c: octets as a message between master and a role, and as a request on the control socket. What is taken
  * of the first gives, written again, the same octets; a filter that is taken of the second is within its bounds, and
  * one that is not says why. */
+#include "fuzz.h"
+
 #include "server/back.h"
 #include "server/control.h"
 
 #include <jansson.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 static void message(struct str in)
 {

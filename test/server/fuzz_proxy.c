@@ -1,10 +1,10 @@
 /* fuzz_proxy.c: any octets as a PROXY header, whole and one at a time: both must come to the same, a header takes no
  * more than there is, and no input keeps a connection waiting beyond the longest header. */
+#include "fuzz.h"
+
 #include "server/proxy.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

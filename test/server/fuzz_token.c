@@ -1,20 +1,12 @@
 /* fuzz_token.c: what a stranger says was ours is not, unless it is what the key makes of it: no input opens as a signed
  * return path or passes as a Message-ID of ours but the one that is signed here. An address that can be signed comes
  * back from its path as it was, in any case of the path's letters. */
+#include "fuzz.h"
+
 #include "server/token.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct token_key key = {"0123456789abcdef0123456789abcdef"};
 static const uint64_t         now_ms = UINT64_C(1790000000000);
-
-static void must(bool right)
-{
-    if (!right)
-        abort();
-}
 
 static void signed_path(const struct mail_address *address, struct arena *arena)
 {

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "files.h"
+
 #include "io/file.h"
 #include "io/net.h"
 #include "server/log.h"
@@ -306,15 +308,12 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-    char command[128];
-
     (void)state;
     if (server > 0) {
         kill(server, SIGKILL);
         waitpid(server, NULL, 0);
     }
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
+    return files_remove(dir) ? 0 : -1;
 }
 
 /* Where in the output the last of the role's processes ended. */

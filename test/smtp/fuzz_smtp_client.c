@@ -6,11 +6,10 @@
  * was sent: it is no answer to that, or the question is not sent any more (client.c). Then the session ends, and all
  * that was said before must still be the same. */
 #include "client_trace.h"
+#include "fuzz.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { TURN_END = 0x1e, MESSAGES = 3, RECIPIENTS = 4 };
 

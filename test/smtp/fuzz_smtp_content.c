@@ -1,10 +1,10 @@
 /* Any bytes as content: the scanner against a plain reading of the rules, whole and in pieces. The first byte is the
  * length of a piece. */
+#include "fuzz.h"
+
 #include "smtp/content.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(bool ok)
 {

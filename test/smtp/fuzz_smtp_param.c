@@ -1,11 +1,11 @@
 /* Any bytes behind a path: either a reply that says what is wrong, or values within their limits. The same bytes after
  * HELO, where nothing is known, are either blank or refused. */
+#include "fuzz.h"
+
 #include "mail/xtext.h"
 #include "smtp/param.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(bool ok)
 {

@@ -3,11 +3,10 @@
  *
  * One difference is meant to be: where a DATA was refused and more input had come behind it, the session ends, and
  * only input fed whole shows that it had come. Then what happened before must still be the same. */
+#include "fuzz.h"
 #include "trace.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct smtp_reply answer(void *arg, const struct smtp_event *event, size_t number)
 {

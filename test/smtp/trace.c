@@ -1,6 +1,10 @@
 #include "trace.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+enum { FILE_MAX = 1 << 20 };
 
 static void check(bool ok)
 {
@@ -287,4 +291,24 @@ const char *trace_unescape(struct str in, struct arena *arena, struct str *ret_o
     }
     *ret_octets = str_of(out, len);
     return NULL;
+}
+
+struct str trace_file(const char *path)
+{
+    static char text[FILE_MAX];
+    FILE       *file = fopen(path, "rb");
+    size_t      len;
+
+    if (!file) {
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    return str_of(text, len);
+}
+
+bool trace_fits(struct str line, struct str want)
+{
+    return str_ends(want, STR("...")) ? str_starts(line, str_part(want, 0, want.len - 3)) : str_eq(line, want);
 }

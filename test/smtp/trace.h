@@ -29,6 +29,11 @@ void trace_done(struct trace *t);
  * call, until *closed. */
 void trace_pieces(struct str in, size_t piece, const bool *closed, void (*feed)(void *arg, struct str in), void *arg);
 
+/* The text of a file of scripts, until the next call; where it cannot be read, the process ends. */
+struct str trace_file(const char *path);
+/* Whether a line of a trace is what a script wants; "..." at the end of that stands for whatever follows. */
+bool       trace_fits(struct str line, struct str want);
+
 /* Bytes outside printable ASCII, and backslashes, as \xHH. */
 void        trace_escape(struct str s, struct buf *out);
 /* The octets that a script writes with \r \n \0 \\ \xHH. NULL, or what is wrong with it. */

@@ -4,6 +4,8 @@
  *
  * Random octets almost never have a valid checksum, so the input is a program as well: its first octet says how to use
  * the rest. Even: it is the file as it stands. Odd: it is a list of changes to a well-formed segment. */
+#include "fuzz.h"
+
 #include "spool/lane.h"
 #include "spool/lane_format.h"
 #include "spool/lane_reader.h"
@@ -15,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { SEQ = 7, SALT = 12345, FILE_SIZE = 16384 };
 

@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
+#include "files.h"
 #include "harness.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,13 +30,7 @@ int harness_begin(void **state)
     return mkdtemp(lane_dir_path) ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind;
-    return at->level == 0 ? 0 : remove(path);
-}
-
-void harness_clear(void) { nftw(lane_dir_path, remove_one, 8, FTW_DEPTH | FTW_PHYS); }
+void harness_clear(void) { files_clear(lane_dir_path); }
 
 int harness_end(void **state)
 {
@@ -173,18 +167,7 @@ void write_file(const char *name, struct str content)
     close(fd);
 }
 
-unsigned files_named(const char *prefix)
-{
-    DIR           *dir = opendir(lane_dir_path);
-    struct dirent *entry;
-    unsigned       count = 0;
-
-    assert_non_null(dir);
-    while ((entry = readdir(dir)))
-        count += strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
-    closedir(dir);
-    return count;
-}
+unsigned files_named(const char *prefix) { return files_count(lane_dir_path, prefix); }
 
 /* ---- system calls that fail ---- */
 

@@ -9,14 +9,15 @@
 
 #include <cmocka.h>
 
+#include "files.h"
 #include "power_log.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SECTOR = 512 };
@@ -180,12 +181,6 @@ static void settle_file(struct power_log *log, int file, bool sure, struct power
     log->pending_count[file] = kept;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind;
-    return at->level == 0 ? 0 : remove(path);
-}
-
 static bool has_parent(const struct names *n, const char *name)
 {
     char  parent[NAME_SIZE];
@@ -209,7 +204,7 @@ static int by_name(const void *a, const void *b)
 
 static void write_out(struct power_log *log, struct names *names)
 {
-    nftw(power_root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    files_clear(power_root);
     qsort(names->entries, names->count, sizeof *names->entries, by_name); /* directories before what is in them */
     for (unsigned i = 0; i < names->count; i++) {
         const struct entry *e = &names->entries[i];
