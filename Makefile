@@ -1,7 +1,8 @@
 # A thin front of Meson; the work is done by meson.build.
 #   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
 #   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
-#   make lint     cppcheck and clang-tidy                 make fuzz    each parser, FUZZ_SECONDS of processor time each
+#   make lint     cppcheck and clang-tidy
+#   make fuzz     each parser, or FUZZ_TARGETS="config lane", FUZZ_SECONDS of processor time each
 #   make valgrind unit tests and corpora under memcheck
 #   make privacy  what the time of a reply tells about who exists
 #   make bench    the same mail through tacit, Postfix, Exim and OpenSMTPD: doc/performance.md
@@ -50,7 +51,7 @@ fuzz:
 	script/deps build fuzz
 	[ -e build-fuzz/build.ninja ] || CC=clang $(MESON) setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 	ninja -C build-fuzz
-	script/fuzz build-fuzz $(FUZZ_SECONDS)
+	script/fuzz build-fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 soak: all
 	TACIT=$(CURDIR)/build/tacit SOAK_SECONDS=$(SOAK_SECONDS) /usr/bin/python3 test/live/soak.py
