@@ -53,6 +53,8 @@ static void on_done(json_t *row, void *arg)
         queue_print_json(row);
     else if (!ok)
         cli_fail(o->cli, "%s: %s", control_text(row, "id"), control_text(row, "failed"));
+    else if (*control_text(row, "sent"))
+        printf("%s: %s\n", control_text(row, "id"), control_text(row, "sent"));
 }
 
 static int say_background(const struct output *o)
@@ -241,8 +243,9 @@ const struct cli_command queue_command = {
         "that is not done yet. list shows first which messages a command with the same filter means. Searches by "
         "domain, "
         "sender, recipient, site or code of the reply take less than a second in a queue of a million messages.\n\n"
-        "What is done to a message is done for all of its recipients that are left. What another server is being asked "
-        "to take at the moment goes on to its end.\n\n"
+        "What is done to a message is done for all of its recipients that are left. hold, remove and reroute call back "
+        "what waits in line for another server. What one is being asked to take at the moment goes on to its end: they "
+        "wait for ten seconds, and say what came of it.\n\n"
         "A change of very many messages shows how far it is, and ends with Ctrl-C or when the terminal is lost: what "
         "was "
         "done stays done, and the same command does the rest. With --background the server goes on by itself, until it "

@@ -9,7 +9,8 @@
  *   back_load.c     what the spool knows of a message
  *   back_attempt.c  one attempt at a message, from its beginning to its end
  *   back_resolve.c  one recipient of it: where does it lead; back_local.c: into a mailbox
- *   back_carry.c    carriages: mail that leaves (back_carry.h); back_way.c, back_give.c, back_outcome.c, back_park.c
+ *   back_carry.c    carriages: mail that leaves (back_carry.h); back_way.c, back_give.c, back_outcome.c, back_park.c,
+ *                   back_recall.c
  *   back_even.c     what is not delivered costs as much
  *   back_conclude.c what became of it: states, records, log lines
  *   back_command.c  what commands do to a message

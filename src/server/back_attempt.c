@@ -132,7 +132,8 @@ static void load_failed(struct attempt *a)
 /* Which recipients are to be tried now; and which mailboxes have the message already, or perhaps get it. */
 static void choose(struct attempt *a, const struct queue_message *m)
 {
-    bool may = m->next_ms <= a->now_ms && !m->parked && !(m->flags & PROGRESS_HELD) && !a->back->config->queue.paused;
+    bool may = m->next_ms <= a->now_ms && !m->parked && !(m->flags & PROGRESS_HELD) && !a->back->config->queue.paused &&
+               !recall_lasts(a->back, a->id);
 
     carry_take(a);
     for (size_t i = 0; i < a->count; i++) {

@@ -183,9 +183,9 @@ bool back_carry_is_open(struct back *b)
 
 void back_carrier_rest(struct back_carrier *c) { c->rests_until_ms = io_loop_now_ms(c->back->loop) + REST_MS; }
 
-static void say_recorded(struct back_carrier *carrier, uint64_t id, uint32_t number)
+void back_carrier_say(struct back_carrier *carrier, enum carriage_kind kind, uint64_t id, uint32_t number)
 {
-    struct carriage_message m = {.kind = CARRIAGE_RECORDED, .carried = {.id = id, .number = number}};
+    struct carriage_message m = {.kind = kind, .carried = {.id = id, .number = number}};
     struct buf              out;
 
     buf_init(&out, 64);
@@ -225,7 +225,7 @@ static bool on_carried(struct back_carrier *carrier, const struct carried *carri
     struct back_carriage *c = back_carriage_find(b, carried->id, carried->number);
 
     if (!c) {
-        say_recorded(carrier, carried->id, carried->number);
+        back_carrier_say(carrier, CARRIAGE_RECORDED, carried->id, carried->number);
         return true;
     }
     if (c->carrier != carrier || carried->recipient_count != c->count)
@@ -234,6 +234,7 @@ static bool on_carried(struct back_carrier *carrier, const struct carried *carri
         return true; /* said again; its record is on the way */
     if (!buf_append(&c->outcome, data))
         role_give_up("out of memory", NULL);
+    recall_note(b, c, carried);
     answer(b, c, BACK_CARRIAGE_ANSWERED);
     return true;
 }
@@ -257,12 +258,16 @@ static bool on_put_back(struct back_carrier *carrier, uint64_t id, uint32_t numb
     struct back_carriage *c = back_carriage_find(b, id, number);
     struct queue_message *m = queue_find(&b->queue, id);
 
-    if (!site)
+    if (!site && !(c && c->cancelled))
         back_carrier_rest(carrier);
     if (!c)
         return true; /* removed meanwhile */
     if (c->carrier != carrier || c->state != BACK_CARRIAGE_OUT)
         return false;
+    if (recall_lasts(b, id)) {
+        back_carriage_free(b, c);
+        return true;
+    }
     if (m && c->expires_ms <= io_wall_ms()) {
         answer(b, c, BACK_CARRIAGE_LATE);
         return true;
@@ -314,6 +319,7 @@ static void on_message(void *arg, struct str data, int fd)
         break;
     case CARRIAGE_CARRY:
     case CARRIAGE_RECORDED:
+    case CARRIAGE_CANCEL:
     default:
         ok = false;
     }
@@ -334,8 +340,10 @@ static void on_end(void *arg)
 
         list_remove(&c->link);
         c->carrier = NULL;
-        if (c->state == BACK_CARRIAGE_OUT)
-            answer(b, c, BACK_CARRIAGE_CUT);
+        if (c->state != BACK_CARRIAGE_OUT)
+            continue;
+        recall_note(b, c, NULL);
+        answer(b, c, BACK_CARRIAGE_CUT);
     }
     for (size_t at = 0; (p = map_next(&carrier->sites, &at));) {
         park_move(b, p, &b->carry.own);
@@ -381,7 +389,7 @@ void carry_recorded(struct attempt *a)
         struct back_carriage *c = LIST_ITEM(list_first(&a->taken), struct back_carriage, answered);
 
         if (c->carrier)
-            say_recorded(c->carrier, c->id, c->number);
+            back_carrier_say(c->carrier, CARRIAGE_RECORDED, c->id, c->number);
         back_carriage_free(b, c);
     }
 }
@@ -423,8 +431,9 @@ void back_carry_kick(struct back *b)
 
         list_remove(&c->answered);
         if (!m) {
+            outcome_log_removed(b, c);
             if (c->carrier)
-                say_recorded(c->carrier, c->id, c->number);
+                back_carrier_say(c->carrier, CARRIAGE_RECORDED, c->id, c->number);
             back_carriage_free(b, c);
         } else if (!m->busy) { /* else its end comes here */
             if (!m->parked)
@@ -446,5 +455,6 @@ void back_carry_init(struct back *b)
     list_init(&b->carry.answered);
     list_init(&b->carry.gathering);
     map_init(&b->carry.messages, b->seed);
+    map_init(&b->carry.recalls, b->seed);
     arena_init(&b->carry.arena, ARENA_CHUNK, ARENA_MAX);
 }

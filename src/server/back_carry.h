@@ -11,12 +11,15 @@
  *      |                        +------------------------> CUT ---------+
  *      |                        | PUT_BACK, too late for another try    |
  *      |   PUT_BACK, parked     +------------------------> LATE --------+
+ *      |   or was called back   |
  *      +------------------------+            All changes go through carriage_change in back_carry.c.
  *
  *   state                guarantee
  *   OUT                  the carrier may be at work on it: no other carriage has these recipients
  *   ANSWERED, CUT, LATE  what became of it is known here; it waits for an attempt at its message
  *   TAKEN                an attempt writes it down
+ *
+ * What operators change is called back first (CANCEL): while a recall of a message lasts, nothing of it is given.
  *
  * Parked messages are off the memory but for their id: under the site that the carrier named, until it says ROOM, or in
  * a list of back's own where queue.remote messages are under way or no carrier is there. */
@@ -30,6 +33,7 @@
 struct attempt;
 struct back;
 struct back_carrier;
+struct back_recall;
 struct queue_message;
 
 enum back_carriage_state {
@@ -53,8 +57,9 @@ struct back_carriage {
     uint64_t                 answered_ms; /* on the loop's clock */
     uint32_t                *indices;
     size_t                   count;
-    struct buf               outcome; /* CARRIED as it came */
-    struct buf               record;  /* the message's record, if that is all there is to read; or empty */
+    bool                     cancelled; /* the carrier was told so */
+    struct buf               outcome;   /* CARRIED as it came */
+    struct buf               record;    /* the message's record, if that is all there is to read; or empty */
 };
 
 struct back_park {
@@ -66,6 +71,7 @@ struct back_park {
 struct back_carry {
     struct list      carriers;  /* the newest last: it gets what is new */
     struct map       messages;  /* id -> struct back_carriage */
+    struct map       recalls;   /* id -> struct back_recall */
     struct list      answered;  /* to be written down */
     struct list      gathering; /* known too, in the order of their coming; others of their messages are OUT */
     unsigned         attempts;  /* that began with an outcome */
@@ -101,6 +107,8 @@ void                  back_carriage_free(struct back *b, struct back_carriage *c
 /* The carrier that gets what is new; NULL: none now. */
 struct back_carrier  *back_carrier_ready(struct back *b);
 bool                  back_carrier_send(struct back_carrier *c, struct str message, int fd);
+/* RECORDED or CANCEL. */
+void                  back_carrier_say(struct back_carrier *c, enum carriage_kind kind, uint64_t id, uint32_t number);
 /* So that the channel does not overflow; a descriptor that is queued is one that is open. */
 bool                  back_carrier_has_room(const struct back_carrier *c, bool with_fd);
 void                  back_carrier_rest(struct back_carrier *c); /* it gets nothing for a short while */
@@ -126,8 +134,23 @@ void carry_recorded(struct attempt *a); /* they are durable */
 
 /* back_outcome.c: what became of a carriage becomes states of recipients. */
 void     outcome_apply(struct attempt *a, const struct back_carriage *c);
+/* The log of what became of one whose message was removed meanwhile. */
+void     outcome_log_removed(struct back *b, const struct back_carriage *c);
 /* When a recipient that was tried and is pending is tried again, after `attempts` attempts. */
 uint64_t outcome_next_ms(const struct attempt *a, size_t i, uint32_t attempts);
+
+/* back_recall.c: a message that an operator changes is called back from the carrier. */
+enum { RECALL_TEXT = 160 };
+/* NULL: no memory. Several may call back the same message. */
+struct back_recall *recall_begin(struct back *b, uint64_t id);
+void                recall_end(struct back_recall *r); /* it goes on, where the change has not ended it */
+bool                recall_lasts(struct back *b, uint64_t id);
+/* What the carrier has of it is to come back; again for what was given after the last time. */
+void                recall_ask(const struct back_recall *r);
+/* What became of a carriage of it that could not be put back; NULL: the carrier ended. */
+void                recall_note(struct back *b, const struct back_carriage *c, const struct carried *carried);
+/* What was, or is, being sent of it, for people; "": nothing. */
+void                recall_text(const struct back_recall *r, char ret_text[RECALL_TEXT]);
 
 /* back_park.c */
 void     park_put(struct back *b, struct back_park *park, struct queue_message *m);

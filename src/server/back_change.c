@@ -1,7 +1,8 @@
 /* back_change.c: an order that changes messages: hold, release, retry, remove, reroute.
  *
  * Some hundreds of messages are under way at a time, so that they share commits; each is durable before it is reported.
- * A message that is being attempted is looked at again, for a while.
+ * A message that is being attempted is looked at again, for a while; so is one that is with the carrier, after it was
+ * called back (back_recall.c). When that takes too long it is changed all the same: that holds from then on.
  *
  * Who asks is answered as soon as memory knows which messages may be meant: a large change says first how many
  * ({"of": N}), and then tells of each. With "background" the answer ends there, and the change goes on without its
@@ -21,14 +22,17 @@
 enum {
     CHANGES = 256, /* commands under way for one order */
     LONG = 1000,   /* messages; for more, their number is said first */
-    BUSY_MS = 25,  /* wait until messages that were busy are looked at again */
-    BUSY_TRIES = 1200,
+    WAIT_MS = 25,  /* until messages that wait are looked at again */
+    TRIES = 1200,
+    SENDING_TRIES = 400, /* then what is being sent is changed all the same */
     BACKGROUND_MAX = 8,
 };
 
 struct change {
-    struct order *order;
-    uint64_t      id;
+    struct order       *order;
+    struct list         link;
+    struct back_recall *recall; /* NULL: it had not to wait, or is no change that calls back */
+    uint64_t            id;
 };
 
 /* ---- what the request says ---- */
@@ -138,7 +142,7 @@ static void send_out(struct order *o)
     buf_clear(&o->out);
 }
 
-static void put_row(struct order *o, uint64_t id, const char *failed)
+static void put_row(struct order *o, uint64_t id, const char *failed, const char *sent)
 {
     char text[MESSAGE_ID_TEXT + 1];
 
@@ -151,71 +155,160 @@ static void put_row(struct order *o, uint64_t id, const char *failed)
         json_line_text(&o->out, "failed", str_from(failed));
     else
         json_line_true(&o->out, "done");
+    if (*sent)
+        json_line_text(&o->out, "sent", str_from(sent));
     json_line_close(&o->out, '}');
     buf_append_byte(&o->out, '\n');
 }
 
+static void change_free(struct change *c)
+{
+    list_remove(&c->link);
+    if (c->recall)
+        recall_end(c->recall);
+    free(c);
+}
+
 static void commanded(void *arg, bool ok, const char *text)
 {
-    struct change *change = arg;
-    struct order  *o = change->order;
+    struct change *c = arg;
+    struct order  *o = c->order;
+    char           sent[RECALL_TEXT] = "";
 
     if (o->state == ORDER_WORKS) {
-        put_row(o, change->id, ok ? NULL : text);
+        if (c->recall)
+            recall_text(c->recall, sent);
+        put_row(o, c->id, ok ? NULL : text, sent);
         order_again(o, 0);
     } else {
         o->done += ok; /* it had been begun */
     }
-    free(change);
+    change_free(c);
     order_returned(o);
+}
+
+/* ---- messages that must be waited for ---- */
+
+static bool calls_back(const struct order *o)
+{
+    return o->change.command == COMMAND_HOLD || o->change.command == COMMAND_REMOVE ||
+           o->change.command == COMMAND_REROUTE;
+}
+
+/* It may be changed now; else what is with the carrier is asked for. */
+static bool is_free(struct change *c, const struct queue_message *m)
+{
+    bool out = m->out && calls_back(c->order) && c->order->tries <= SENDING_TRIES;
+
+    if (out && c->recall)
+        recall_ask(c->recall);
+    return !m->busy && !out;
+}
+
+/* There is nothing left of it to change. */
+static void too_late(struct change *c)
+{
+    char sent[RECALL_TEXT] = "";
+
+    if (c->recall)
+        recall_text(c->recall, sent);
+    if (*sent)
+        put_row(c->order, c->id, sent, "");
+    change_free(c);
+}
+
+void order_change_over(struct order *o)
+{
+    while (!list_is_empty(&o->waiting))
+        change_free(LIST_ITEM(list_first(&o->waiting), struct change, link));
+    while (!list_is_empty(&o->ready))
+        change_free(LIST_ITEM(list_first(&o->ready), struct change, link));
+}
+
+/* What need not wait any more is looked at as if only that had been meant. */
+static void look_again(struct order *o)
+{
+    o->ids.count = o->next = 0;
+    for (struct list *l = o->waiting.next, *next; l != &o->waiting; l = next) {
+        struct change        *c = LIST_ITEM(l, struct change, link);
+        struct queue_message *m = queue_find(&o->back->queue, c->id);
+
+        next = l->next;
+        if (!m) {
+            too_late(c);
+        } else if (is_free(c, m)) {
+            order_ids_add(&o->ids, c->id);
+            list_remove(l);
+            list_push(&o->ready, l);
+        }
+    }
+    order_again(o, WAIT_MS);
+}
+
+/* The one that waited for this message, or a new one; those before it are meant no longer. NULL: no memory. */
+static struct change *change_of(struct order *o, uint64_t id)
+{
+    struct change *c;
+
+    while (!list_is_empty(&o->ready)) {
+        c = LIST_ITEM(list_first(&o->ready), struct change, link);
+        if (c->id == id) {
+            list_remove(&c->link);
+            return c;
+        }
+        too_late(c);
+    }
+    c = malloc(sizeof *c);
+    if (c) {
+        *c = (struct change){.order = o, .id = id};
+        list_init(&c->link);
+    }
+    return c;
 }
 
 static bool begin(struct order *o, uint64_t id)
 {
     struct queue_message *m = queue_find(&o->back->queue, id);
-    struct change        *change;
+    struct change        *c = change_of(o, id);
 
-    if (!m)
-        return true;
-    if (m->busy) {
-        order_ids_add(&o->busy, id);
+    if (!c)
+        return false;
+    if (!m) {
+        too_late(c);
         return true;
     }
-    change = malloc(sizeof *change);
-    if (!change)
+    if ((m->busy || m->out) && calls_back(o) && !c->recall && !(c->recall = recall_begin(o->back, id))) {
+        change_free(c);
         return false;
-    *change = (struct change){o, id};
+    }
+    if (!is_free(c, m)) {
+        list_push(&o->waiting, &c->link);
+        return true;
+    }
     queue_delay(&o->back->queue, m, 0);
     o->running++;
-    if (back_command_start(o->back, m, &o->change, commanded, change))
+    if (back_command_start(o->back, m, &o->change, commanded, c))
         return true;
     o->running--;
-    free(change);
+    change_free(c);
     return false;
-}
-
-/* Those that were busy, once more, as if only they had been meant. */
-static void busy_again(struct order *o)
-{
-    struct order_ids old = o->ids;
-
-    o->ids = o->busy;
-    o->busy = old;
-    o->busy.count = 0;
-    o->next = 0;
-    order_again(o, BUSY_MS);
 }
 
 static void all_begun(struct order *o)
 {
     if (o->running)
         return;
-    if (o->busy.count && o->tries++ < BUSY_TRIES) {
-        busy_again(o);
+    while (!list_is_empty(&o->ready)) /* not meant any more */
+        too_late(LIST_ITEM(list_first(&o->ready), struct change, link));
+    if (!list_is_empty(&o->waiting) && o->tries++ <= TRIES) {
+        look_again(o);
         return;
     }
-    for (size_t i = 0; i < o->busy.count; i++) {
-        put_row(o, o->busy.at[i], "it is being sent at the moment; try again later");
+    while (!list_is_empty(&o->waiting)) {
+        struct change *c = LIST_ITEM(list_first(&o->waiting), struct change, link);
+
+        put_row(o, c->id, "an attempt at it is under way; try again later", "");
+        change_free(c);
         if (o->out.len > ORDER_UNSENT_MAX / 2)
             send_out(o);
     }

@@ -36,6 +36,8 @@ void order_go(struct order *o, enum order_state state)
     assert(may[o->state][state]);
     o->state = state;
     io_timer_stop(o->timer);
+    if (state == ORDER_ENDED)
+        order_change_over(o);
 }
 
 static void free_if_over(struct order *o)
@@ -52,7 +54,6 @@ static void free_if_over(struct order *o)
     back_filter_done(&o->filter);
     arena_done(&o->arena);
     free(o->ids.at);
-    free(o->busy.at);
     free(o);
 }
 
@@ -284,6 +285,8 @@ static void accepted(int fd, const struct io_address *peer, void *arg)
         return;
     }
     o->back = b;
+    list_init(&o->waiting);
+    list_init(&o->ready);
     o->timer = io_timer_new(b->loop, wake, o);
     o->stream = o->timer ? io_stream_new(b->loop, fd, &ops, o, NULL) : NULL;
     if (!o->stream) {

@@ -52,11 +52,12 @@ struct order {
     uint64_t began_ms;         /* loop's clock */
 
     /* back_change.c */
-    const uint64_t  *chosen; /* those that match, to be changed */
-    size_t           chosen_count;
-    struct order_ids busy; /* to be looked at again */
-    unsigned         tries;
-    bool             background; /* goes on when its connection closes */
+    const uint64_t *chosen; /* those that match, to be changed */
+    size_t          chosen_count;
+    struct list     waiting; /* changes of messages that are at work, or with the carrier: looked at again */
+    struct list     ready;   /* those for which that is over, as in `ids` */
+    unsigned        tries;
+    bool            background; /* goes on when its connection closes */
 };
 
 /* back_control.c */
@@ -83,6 +84,7 @@ void order_change_found(struct order *o);
 /* What the request says of it. False: *ret_wrong says what is wrong. */
 bool order_change_get(struct order *o, enum back_command command, char ret_wrong[128]);
 void order_change_gathered(struct order *o); /* all that may be meant is known */
+void order_change_over(struct order *o);     /* nothing more is begun: what waits goes on as it was */
 void order_change_log(const struct order *o, const char *result);
 void order_stop_step(struct order *o); /* ends what goes on in the background */
 

@@ -142,3 +142,34 @@ void outcome_apply(struct attempt *a, const struct back_carriage *c)
             without_answer(a, i, c->how);
     }
 }
+
+/* Whose addresses they were is forgotten with the message. */
+void outcome_log_removed(struct back *b, const struct back_carriage *c)
+{
+    static const char *const results[] = {
+        [SMTP_CLIENT_ACCEPTED] = "delivered", [SMTP_CLIENT_DEFERRED] = "deferred", [SMTP_CLIENT_FAILED] = "failed"};
+    struct carriage_message m = {0};
+    char                    id[MESSAGE_ID_TEXT + 1], status[SMTP_STATUS_TEXT];
+
+    if (c->state == BACK_CARRIAGE_ANSWERED && !carriage_get(buf_str(&c->outcome), &b->carry.arena, &m))
+        role_give_up("out of memory", NULL); /* it could be read when it came */
+    for (size_t i = 0; i < m.carried.recipient_count; i++) {
+        const struct carried_recipient *to = &m.carried.recipients[i];
+
+        if (!log_begin(LOG_LEVEL_INFO, "attempt"))
+            continue;
+        message_id_text(c->id, id);
+        log_z("id", id);
+        log_z("result", results[to->verdict]);
+        log_str("status", smtp_status_text(to->status, status));
+        log_str("remote", m.carried.host);
+        log_str("address", m.carried.address);
+        if (to->code) {
+            log_u64("code", to->code);
+            log_str("reply", to->text);
+        }
+        log_z("reason", "it was removed while it was being sent");
+        log_end();
+    }
+    arena_reset(&b->carry.arena);
+}

@@ -37,9 +37,12 @@ static void sorted(void *arg)
 {
     struct order *o = arg;
 
-    if (o->state == ORDER_SORTS)
-        work(o);
-    order_returned(o);
+    if (o->state != ORDER_SORTS) {
+        order_returned(o);
+        return;
+    }
+    o->running--; /* first: what waits for nothing but this is not looked at again */
+    work(o);
 }
 
 static void gather_by_id(struct order *o)

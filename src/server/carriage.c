@@ -1,6 +1,6 @@
 /* carriage.c: messages between back and the carrier as octets.
  *
- *   message   = kind:u8 ( carry / open / welcome / carried / recorded / put-back / room )
+ *   message   = kind:u8 ( carry / open / welcome / carried / recorded / put-back / room / cancel )
  *   carry     = id:u64 indices via:str route:str domain:str sender:address body:u8 flags:u8 ret:u8 envid:str size:var
  *               *( address orcpt-type:str orcpt:str notify:u8 ) content:str     ; as many as there are indices
  *   open      = id:u64 indices
@@ -9,6 +9,7 @@
  *               *( verdict:u8, and 128 if unconfirmed, stage:u8 code:var status text:str words:str moved-to:address )
  *   status    = class:u8 subject:var detail:var
  *   recorded  = id:u64 number:u32
+ *   cancel    = id:u64 number:u32
  *   put-back  = id:u64 number:u32 site:u64
  *   room      = site:u64 count:u32
  *
@@ -219,6 +220,7 @@ bool carriage_put(const struct carriage_message *m, struct buf *out)
         put_carried(out, &m->carried);
         break;
     case CARRIAGE_RECORDED:
+    case CARRIAGE_CANCEL:
     case CARRIAGE_PUT_BACK:
         put_u64(out, m->carried.id);
         put_u32(out, m->carried.number);
@@ -238,7 +240,7 @@ bool carriage_put(const struct carriage_message *m, struct buf *out)
 bool carriage_get(struct str message, struct arena *arena, struct carriage_message *ret_message)
 {
     struct reader           r = reader_of(message);
-    struct carriage_message m = {.kind = (enum carriage_kind)get_u8_max(&r, CARRIAGE_ROOM)};
+    struct carriage_message m = {.kind = (enum carriage_kind)get_u8_max(&r, CARRIAGE_CANCEL)};
     bool                    ok = true;
 
     switch (m.kind) {
@@ -253,6 +255,7 @@ bool carriage_get(struct str message, struct arena *arena, struct carriage_messa
         ok = get_carried(&r, arena, &m.carried);
         break;
     case CARRIAGE_RECORDED:
+    case CARRIAGE_CANCEL:
     case CARRIAGE_PUT_BACK:
         m.carried.id = get_u64(&r);
         m.carried.number = get_u32(&r);

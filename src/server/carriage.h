@@ -3,11 +3,14 @@
  *
  *   back -> carrier   CARRY     the message. With it, if its content is in a file, a descriptor of that
  *                     RECORDED  what was said by CARRIED is durable; the carrier may forget it
+ *                     CANCEL    it is not to go: PUT_BACK, if it was not begun or can begin no more; else CARRIED
+ *                               comes, as without it
  *   carrier -> back   OPEN      (only at the start of a channel) a carriage that the carrier has already, from a back
  *                               that ended: nobody else may carry these recipients now
  *                     WELCOME   that was the last OPEN; from here on CARRY may come
  *                     CARRIED   what became of each recipient; said again on a new channel until RECORDED
- *                     PUT_BACK  nothing was begun: the site has as many waiting as it should, or the carrier ends
+ *                     PUT_BACK  nothing was begun, no MAIL was said of it: the site has as many waiting as it should,
+ *                               the carrier ends, or CANCEL was said
  *                     ROOM      the site that PUT_BACK named has room for so many again
  *
  * A carriage is known by the message's id and the numbers of its recipients in the message (queue/progress.h), so that
@@ -29,6 +32,7 @@ enum carriage_kind {
     CARRIAGE_CARRIED,
     CARRIAGE_PUT_BACK,
     CARRIAGE_ROOM,
+    CARRIAGE_CANCEL,
 };
 
 enum { CARRIAGE_RECIPIENTS_MAX = 100, CARRIAGE_TEXT_MAX = 512 /* octets of a reply */ };
@@ -79,8 +83,8 @@ struct carried {
 struct carriage_message {
     enum carriage_kind kind;
     struct carriage    carriage; /* CARRY; of OPEN id, number and indices */
-    struct carried     carried;  /* CARRIED; of RECORDED and PUT_BACK id and number */
-    uint64_t           site;     /* PUT_BACK (0: no site is to blame, the carrier ends), ROOM */
+    struct carried     carried;  /* CARRIED; of RECORDED, CANCEL and PUT_BACK id and number */
+    uint64_t           site;     /* PUT_BACK (0: no site is to blame), ROOM */
     uint32_t           room;     /* ROOM */
 };
 

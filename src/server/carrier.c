@@ -63,12 +63,9 @@ void carrier_drain(struct carrier *c, uint64_t grace_ms, void (*drained)(void *a
     c->draining = true;
     c->drained = drained;
     c->drained_arg = arg;
-    for (size_t at = 0; (y = map_next(&c->carries, &at));) {
-        if (y->state == CARRY_WAITING)
-            site_remove(&c->sites, &y->job, carrier_now_ms(c));
+    for (size_t at = 0; (y = map_next(&c->carries, &at));)
         if (y->state == CARRY_WAITING || y->state == CARRY_ROUTING)
             carry_put_back(y, NULL);
-    }
     end_sessions(c, false);
     io_timer_start(c->grace, grace_ms, 0);
     carrier_check_drained(c);
@@ -143,11 +140,8 @@ void carrier_free(struct carrier *c)
         session_free(LIST_ITEM(list_first(&c->sessions), struct session, link));
     while (!list_is_empty(&c->goodbyes))
         conn_free(LIST_ITEM(list_first(&c->goodbyes), struct conn, link));
-    for (size_t at = 0; (y = map_next(&c->carries, &at));) {
-        if (y->state == CARRY_WAITING)
-            site_remove(&c->sites, &y->job, carrier_now_ms(c));
+    for (size_t at = 0; (y = map_next(&c->carries, &at));)
         carry_free(y);
-    }
     routings_done(c);
     carrier_sites_done(c);
     lookup_done(&c->lookup);

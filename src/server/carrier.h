@@ -4,14 +4,15 @@
  *
  *                                  way known                 its turn                    every recipient settled
  *   back ── CARRY ──► ROUTING ─────────────────► WAITING ───────────────► UNDER_WAY ──────────────► CARRIED ──► gone
- *                     │   │ no way, and why         │ │ the site rests       ▲  │ other host             ▲  RECORDED
- *                     │   └─────────────────────────┼─┴──────────────────────┼──┼────────────────────────┘
- *                     └──► put back, gone ◄─────────┘                        └──┘       all changes: carry_change
+ *                     │   │ no way, and why         │ │ the site rests     │ ▲  │ other host             ▲  RECORDED
+ *                     │   └─────────────────────────┼─┴────────────────────┼─┼──┼────────────────────────┘
+ *                     └──► put back, gone ◄─────────┴──── before MAIL ─────┘ └──┘       all changes: carry_change
  *
  *   state      guarantee
  *   ROUTING    nothing was said to any server; it waits for the answers of the DNS
  *   WAITING    as before; it is among the jobs of its site (queue/site.h)
  *   UNDER_WAY  a session has it, and one only
+ *              while no MAIL was said of it, it is put back where the carrier ends, or on CANCEL
  *   CARRIED    its message is said no more to anybody; what became of it is kept, encoded, until back has it recorded
  *
  * Where back ends, what is ROUTING or WAITING is forgotten: the next back finds it in the spool and gives it again.
@@ -133,7 +134,8 @@ struct carry {
     /* The hosts so far. */
     size_t                     target;
     unsigned                   connections, soft, refused, no_mail;
-    bool                       helo; /* the next connection is to a host that ended the last one at EHLO */
+    bool                       helo;      /* the next connection is to a host that ended the last one at EHLO */
+    bool                       cancelled; /* put back instead of another connection */
     uint64_t                   until_ms;
     /* CARRIED. */
     struct buf                 said;
@@ -204,7 +206,7 @@ void carrier_welcome(struct carrier *c); /* a new back */
 void carrier_room(struct carrier *c, struct carrier_parking *p, uint32_t room);
 void carry_change(struct carry *y, enum carry_state to);
 void carry_free(struct carry *y);
-/* Nothing was begun. `p` NULL: the carrier ends. */
+/* Nothing was begun. `p` NULL: it does not wait for room. */
 void carry_put_back(struct carry *y, struct carrier_parking *p);
 /* The result of one that is to do, and of all. Texts are copied. */
 void carry_note(struct carry *y, size_t place, const struct smtp_client_result *result);
@@ -244,6 +246,7 @@ bool session_fits(const struct session *s, const struct carry *y); /* its host i
 void session_take(struct session *s, struct carry *y);             /* one that is idle */
 void session_quit(struct session *s);                              /* one that is idle */
 void session_drain(struct session *s, bool at_once);
+void session_cancel(struct session *s); /* gives its carriage back, unless MAIL was said: then when it can */
 void session_free(struct session *s);
 /* From the connection. */
 void session_ready(struct session *s);
@@ -252,6 +255,7 @@ void session_over(struct session *s); /* the client has left; its end says why *
 void session_wait(struct session *s); /* something went on: the timer anew */
 
 /* carrier_session.c and carrier_host.c, to each other */
+void session_give_back(struct session *s);
 void session_change(struct session *s, enum session_state to);
 void session_unstall(struct session *s);
 /* Its connection ends; `why` may be NULL. */

@@ -76,10 +76,12 @@ static void carry_drop(struct carry *y)
     free(y);
 }
 
-/* It is in no job, and no session has it. */
+/* No session has it. */
 void carry_free(struct carry *y)
 {
     assert(!y->session);
+    if (y->state == CARRY_WAITING)
+        site_remove(&y->carrier->sites, &y->job, carrier_now_ms(y->carrier));
     map_remove(&y->carrier->carries, key_str(&y->key));
     routing_leave(y);
     body_close(y);
@@ -331,21 +333,36 @@ static void carry(struct carrier *c, struct str message, int fd)
     carry_begin(y);
 }
 
-static void recorded(struct carrier *c, uint64_t id, uint32_t number)
+static void recorded(struct carry *y)
 {
-    struct carry_key key = {id, number};
-    struct carry    *y = map_get(&c->carries, key_str(&key));
+    struct carrier *c = y->carrier;
 
-    if (y && y->state == CARRY_CARRIED)
+    if (y->state == CARRY_CARRIED)
         carry_free(y);
     carrier_check_full(c);
     carrier_check_drained(c);
+}
+
+static void cancel(struct carry *y)
+{
+    switch (y->state) {
+    case CARRY_ROUTING:
+    case CARRY_WAITING:
+        carry_put_back(y, NULL);
+        break;
+    case CARRY_UNDER_WAY:
+        session_cancel(y->session);
+        break;
+    case CARRY_CARRIED:
+        break;
+    }
 }
 
 void carrier_back_said(void *arg, struct str message, int fd)
 {
     struct carrier         *c = arg;
     struct carriage_message m;
+    struct carry           *y;
 
     if (message.len && (unsigned char)message.data[0] == CARRIAGE_CARRY) {
         carry(c, message, fd);
@@ -354,8 +371,13 @@ void carrier_back_said(void *arg, struct str message, int fd)
     if (fd >= 0)
         close(fd);
     arena_reset(&c->message_arena);
-    if (carriage_get(message, &c->message_arena, &m) && m.kind == CARRIAGE_RECORDED)
-        recorded(c, m.carried.id, m.carried.number);
+    if (!carriage_get(message, &c->message_arena, &m))
+        return;
+    y = map_get(&c->carries, key_str(&(struct carry_key){m.carried.id, m.carried.number}));
+    if (y && m.kind == CARRIAGE_RECORDED)
+        recorded(y);
+    else if (y && m.kind == CARRIAGE_CANCEL) /* else it is put back, and back will hear of it */
+        cancel(y);
 }
 
 /* ---- one back ends, another begins ---- */
@@ -368,12 +390,9 @@ void carrier_back_gone(void *arg)
     io_ipc_free(c->back);
     c->back = NULL;
     carrier_parkings_forget(c);
-    for (size_t at = 0; (y = map_next(&c->carries, &at));) {
-        if (y->state == CARRY_WAITING)
-            site_remove(&c->sites, &y->job, carrier_now_ms(c));
+    for (size_t at = 0; (y = map_next(&c->carries, &at));)
         if (y->state == CARRY_WAITING || y->state == CARRY_ROUTING)
             carry_free(y);
-    }
     carrier_check_drained(c);
 }
 

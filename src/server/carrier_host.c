@@ -89,6 +89,10 @@ void session_connect(struct session *s)
     const struct carrier_target *t = &y->routing->targets[y->target];
     struct err                   err;
 
+    if (y->cancelled) {
+        session_give_back(s);
+        return;
+    }
     if (y->target >= y->routing->target_count || y->connections >= CARRIER_HOSTS || carrier_now_ms(c) >= y->until_ms) {
         give_up(s);
         return;

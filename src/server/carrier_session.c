@@ -395,7 +395,7 @@ void session_wait(struct session *s)
 /* ---- the end ---- */
 
 /* Nothing was begun; or some recipients have theirs, where a server took no more on a connection. */
-static void give_back(struct session *s)
+void session_give_back(struct session *s)
 {
     struct carry *y = carry_release(s);
 
@@ -413,7 +413,7 @@ void session_drain(struct session *s, bool at_once)
     switch (s->state) {
     case SESSION_CONNECTING:
     case SESSION_OPENING:
-        give_back(s);
+        session_give_back(s);
         break;
     case SESSION_BUSY:
         if (at_once)
@@ -423,4 +423,12 @@ void session_drain(struct session *s, bool at_once)
         session_quit(s);
         break;
     }
+}
+
+void session_cancel(struct session *s)
+{
+    if (s->state == SESSION_BUSY)
+        s->carry->cancelled = true;
+    else
+        session_give_back(s);
 }

@@ -198,7 +198,9 @@ static struct given   given[GIVEN_MAX];
 static size_t         given_count, recorded_count;
 /* Called for each carriage; NULL: it is silent. */
 static void (*on_given)(const struct given *g);
-static bool reports_are_given; /* to `on_given`, too */
+static bool reports_are_given;                   /* to `on_given`, too */
+static void (*on_cancel)(const struct given *g); /* the same for CANCEL */
+static size_t cancelled_count;
 
 static void carrier_say(const struct carriage_message *m)
 {
@@ -218,6 +220,15 @@ static void carrier_message(void *arg, struct str data, int fd)
     CHECK(carriage_get(arena_str(&memory, data), &memory, &m));
     if (m.kind == CARRIAGE_RECORDED) {
         recorded_count++;
+        return;
+    }
+    if (m.kind == CARRIAGE_CANCEL) {
+        cancelled_count++;
+        for (size_t i = given_count; on_cancel && i-- > 0;)
+            if (given[i].c.id == m.carried.id && given[i].c.number == m.carried.number) {
+                on_cancel(&given[i]);
+                return;
+            }
         return;
     }
     CHECK(m.kind == CARRIAGE_CARRY && given_count < GIVEN_MAX && (fd >= 0) == m.carriage.external);
@@ -256,6 +267,34 @@ __attribute__((unused)) static void carrier_answer(const struct given *g, struct
     for (size_t i = 0; i < g->c.recipient_count; i++)
         all[i] = said;
     carrier_say(&m);
+}
+
+#define SAID(the_verdict, the_code, c, s, d, the_text)                                                                 \
+    (struct carried_recipient)                                                                                         \
+    {                                                                                                                  \
+        .verdict = SMTP_CLIENT_##the_verdict, .stage = SMTP_STAGE_RCPT, .code = (the_code), .status = {(c), (s), (d)}, \
+        .text = STR(the_text)                                                                                          \
+    }
+
+static inline void accept_it(const struct given *g) { carrier_answer(g, SAID(ACCEPTED, 250, 2, 0, 0, "ok"), false); }
+
+static inline void defer_it(const struct given *g)
+{
+    carrier_answer(g, SAID(DEFERRED, 450, 4, 7, 1, "4.7.1 come later"), false);
+}
+
+static inline void put_back(const struct given *g, uint64_t site)
+{
+    carrier_say(&(struct carriage_message){
+        .kind = CARRIAGE_PUT_BACK, .carried = {.id = g->c.id, .number = g->c.number}, .site = site});
+}
+
+static inline const struct given *given_to(const char *domain)
+{
+    for (size_t i = 0; i < given_count; i++)
+        if (str_eq(given[i].c.domain, str_from(domain)))
+            return &given[i];
+    return NULL;
 }
 
 enum { RECIPIENTS = 300 };
@@ -335,8 +374,18 @@ static void settle(void)
     io_timer_free(timer);
 }
 
+static inline void pass(unsigned ms)
+{
+    uint64_t until = io_wall_ms() + ms;
+
+    while (io_wall_ms() < until) {
+        usleep(10000);
+        settle();
+    }
+}
+
 /* The reports that wait to be sent: how many, and the newest one's text and recipient. */
-static unsigned reports(struct str *ret_text, struct str *ret_to)
+__attribute__((unused)) static unsigned reports(struct str *ret_text, struct str *ret_to)
 {
     struct queue_message *m;
     unsigned              found = 0;
@@ -357,7 +406,7 @@ static unsigned reports(struct str *ret_text, struct str *ret_to)
     return found;
 }
 
-static unsigned delivered(const char *local)
+__attribute__((unused)) static unsigned delivered(const char *local)
 {
     char path[128];
 

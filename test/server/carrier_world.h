@@ -175,6 +175,7 @@ static inline void back_said(void *arg, struct str data, int fd)
         break;
     case CARRIAGE_CARRY:
     case CARRIAGE_RECORDED:
+    case CARRIAGE_CANCEL:
         fail();
     }
     arena_reset(&w->arena);
@@ -296,6 +297,15 @@ static inline void world_send(struct world *w, uint64_t id, struct mail mail)
     assert_true(io_ipc_send(w->back, buf_str(&w->out), mail.fd > 0 ? mail.fd : -1));
 }
 
+static inline void world_cancel(struct world *w, uint64_t id)
+{
+    const struct carriage_message m = {.kind = CARRIAGE_CANCEL, .carried = {.id = id}};
+
+    buf_clear(&w->out);
+    assert_true(carriage_put(&m, &w->out));
+    assert_true(io_ipc_send(w->back, buf_str(&w->out), -1));
+}
+
 /* Sends one, and waits for its result. */
 static inline struct result *world_try(struct world *w, struct mail mail)
 {
@@ -334,6 +344,7 @@ static const struct zone world_zone[] = {
     {"odd.test", "MX", "0 .|10 mx1.test"},
     {"gone.test", "MX", ""},
     {"broken.test", "MX", "?"},
+    {"silent.test", "MX", "~"},
     {"loop.test", "MX", "10 us.test"},
     {"loopaddress.test", "MX", "10 other.test"},
     {"other.test", "A", "127.0.0.9"},

@@ -2,20 +2,6 @@
  * what never, and what a carrier in a stranger's hands can do. */
 #include "back_world.h"
 
-#define SAID(the_verdict, the_code, c, s, d, the_text)                                                                 \
-    (struct carried_recipient)                                                                                         \
-    {                                                                                                                  \
-        .verdict = SMTP_CLIENT_##the_verdict, .stage = SMTP_STAGE_RCPT, .code = (the_code), .status = {(c), (s), (d)}, \
-        .text = STR(the_text)                                                                                          \
-    }
-
-static void accept_it(const struct given *g) { carrier_answer(g, SAID(ACCEPTED, 250, 2, 0, 0, "ok"), false); }
-
-static void defer_it(const struct given *g)
-{
-    carrier_answer(g, SAID(DEFERRED, 450, 4, 7, 1, "4.7.1 come later"), false);
-}
-
 static void fail_it(const struct given *g)
 {
     carrier_answer(g, SAID(FAILED, 550, 5, 1, 1, "5.1.1 no such user"), false);
@@ -35,31 +21,7 @@ static void move_it(const struct given *g)
     carrier_answer(g, said, false);
 }
 
-static void put_back(const struct given *g, uint64_t site)
-{
-    carrier_say(&(struct carriage_message){
-        .kind = CARRIAGE_PUT_BACK, .carried = {.id = g->c.id, .number = g->c.number}, .site = site});
-}
-
 static void put_it_back(const struct given *g) { put_back(g, 7); }
-
-static const struct given *given_to(const char *domain)
-{
-    for (size_t i = 0; i < given_count; i++)
-        if (str_eq(given[i].c.domain, str_from(domain)))
-            return &given[i];
-    return NULL;
-}
-
-static void pass(unsigned ms)
-{
-    uint64_t until = io_wall_ms() + ms;
-
-    while (io_wall_ms() < until) {
-        usleep(10000);
-        settle();
-    }
-}
 
 /* ---- cases ---- */
 

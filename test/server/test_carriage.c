@@ -72,7 +72,7 @@ static struct carriage_message sample(enum carriage_kind kind)
         m.carriage.content = STR("Subject: x\r\n\r\n\0x\r\n");
         m.carriage.size = m.carriage.content.len;
     }
-    if (kind == CARRIAGE_RECORDED || kind == CARRIAGE_PUT_BACK || kind == CARRIAGE_CARRIED)
+    if (kind == CARRIAGE_RECORDED || kind == CARRIAGE_CANCEL || kind == CARRIAGE_PUT_BACK || kind == CARRIAGE_CARRIED)
         m.carried = (struct carried){.id = 7, .number = 3};
     if (kind == CARRIAGE_CARRIED) {
         m.carried.host = STR("mx.b.test");
@@ -129,7 +129,7 @@ static bool same_carried(const struct carried *a, const struct carried *b)
 }
 
 static const enum carriage_kind kinds[] = {CARRIAGE_CARRY,   CARRIAGE_RECORDED, CARRIAGE_OPEN, CARRIAGE_WELCOME,
-                                           CARRIAGE_CARRIED, CARRIAGE_PUT_BACK, CARRIAGE_ROOM};
+                                           CARRIAGE_CARRIED, CARRIAGE_PUT_BACK, CARRIAGE_ROOM, CARRIAGE_CANCEL};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void messages_survive(void **state)

@@ -278,6 +278,67 @@ static void another_back_hears_what_is_open(void **state)
     assert_int_equal(w->opened, 3); /* the one that was never recorded */
 }
 
+static bool was_put_back(uint64_t id)
+{
+    for (int i = 0; i < w->results_count; i++)
+        if (w->results[i].kind == CARRIAGE_PUT_BACK && w->results[i].id == id)
+            return w->results[i].site == 0;
+    return false;
+}
+
+static void cancelled_where_nothing_was_begun(void **state)
+{
+    (void)state;
+    set_up_again("route \"*\" { port = $ connections = 1 }\n");
+    rule(0, ".", "");
+    rule(1, "", ""); /* greets nobody */
+    for (uint64_t id = 1; id <= 3; id++)
+        world_send(w, id, (struct mail){.domain = "a.test"});
+    world_send(w, 4, (struct mail){.domain = "c.test"});
+    world_send(w, 5, (struct mail){.domain = "silent.test"});
+    run_until(w->loop, &w->servers[0].messages, 1);
+    run_until(w->loop, &w->servers[1].connections, 1);
+    for (uint64_t id = 1; id <= 6; id++)
+        if (id != 3)
+            world_cancel(w, id); /* in the message, in line, at the greeting, asking for its way, and nobody's */
+    run_until(w->loop, &w->put_back, 3);
+    assert_true(was_put_back(2) && was_put_back(4) && was_put_back(5));
+    for (int turn = 0; turn < 1000 && w->servers[1].open; turn++)
+        run_for(w->loop, 1);
+    assert_int_equal(w->servers[1].open, 0);
+    assert_int_equal(w->carried, 0);
+    w->servers[0].rules[0] = (struct rule){0};
+    server_say(&w->servers[0], "250 2.0.0 Ok: at last\r\n");
+    run_until(w->loop, &w->carried, 2); /* 1, which was being sent, and 3, whose turn comes */
+    assert_int_equal(w->servers[0].messages, 2);
+    assert_int_equal(w->put_back, 3);
+    world_cancel(w, 1);
+    world_send(w, 2, (struct mail){.domain = "a.test"}); /* it may be given again */
+    run_until(w->loop, &w->carried, 3);
+    assert_int_equal(w->servers[0].messages, 3);
+}
+
+/* What is to be begun anew is not, when it is wanted back meanwhile. */
+static void cancelled_before_another_connection(void **state)
+{
+    int said;
+
+    (void)state;
+    rule(0, "EHLO", "250 mx.test\r\n"); /* no PIPELINING: MAIL waits for its answer */
+    world_try(w, (struct mail){.domain = "a.test"});
+    rule(0, "MAIL", "");
+    said = w->servers[0].commands;
+    world_send(w, 7, (struct mail){.domain = "a.test"});
+    run_until(w->loop, &w->servers[0].commands, said + 1);
+    world_cancel(w, 7);
+    run_for(w->loop, 20);
+    assert_int_equal(w->put_back, 0);
+    server_say(&w->servers[0], "421 4.3.2 enough\r\n");
+    run_until(w->loop, &w->put_back, 1);
+    assert_true(was_put_back(7));
+    assert_int_equal(w->servers[0].connections, 1);
+}
+
 static void drained(void *arg) { ((struct world *)arg)->drained = true; }
 
 static void draining_ends_what_is_begun(void **state)
@@ -317,6 +378,8 @@ int main(void)
         TEST(large_content_comes_from_a_file),
         TEST(eight_bits_become_seven),
         TEST(another_back_hears_what_is_open),
+        TEST(cancelled_where_nothing_was_begun),
+        TEST(cancelled_before_another_connection),
         TEST(draining_ends_what_is_begun),
     };
 
