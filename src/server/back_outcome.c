@@ -5,7 +5,7 @@
  *   deferred                     pending, tried again by queue.retry (a mailbox of ours: queue.local_retry)
  *   failed                       fails for good
  *   551, and follow_551          replaced by the new address, once
- *   refused by every host        pending; after REFUSALS of them it fails with what the hosts said
+ *   refused by every host        pending, 4.y.z; after REFUSALS of them it fails, 5.y.z, with what the hosts said
  *   the carrier ended            pending, tried again soon */
 #include "queue/schedule.h"
 #include "server/back.h"

@@ -62,7 +62,7 @@ struct carried_recipient {
     enum smtp_client_verdict verdict;
     enum smtp_stage          stage;
     uint16_t                 code;        /* of the reply; 0: there was none */
-    struct smtp_status       status;      /* to report */
+    struct smtp_status       status;      /* to report; of class 4 where DEFERRED, also when the reply is 5yz */
     struct str               text;        /* the reply's, '\n' between lines, at most CARRIAGE_TEXT_MAX; or empty */
     struct str               words;       /* for people: a sentence without a full stop; empty: the reply says it */
     bool                     unconfirmed; /* as in smtp/client.h */

@@ -152,6 +152,8 @@ void carry_note_all(struct carry *y, enum smtp_client_verdict verdict, const str
                                   .text = str_of(why->text, why->text_len),
                                   .words = str_of(why->words, why->words_len)};
 
+    if (verdict == SMTP_CLIENT_DEFERRED)
+        r.status.class = 4; /* what one host means for good is not the end while others are asked again */
     carry_note_host(y, str_from(why->host), str_from(why->address));
     note_all(y, &r);
 }

@@ -283,6 +283,16 @@ def test_reply(world, case):
         case.check(world, case, hosts)
 
 
+def test_what_is_tried_again_is_shown_as_temporary(world):
+    """Also where all hosts refuse us, or one of them for good."""
+    for case in CASES:
+        if case.outcome:
+            world.gone(case.name)
+    shown = {status for status in re.findall(r" attempt .* result=deferred status=(\S+)", world.tacit.log())}
+    assert "4.7.1" in shown and not [s for s in shown if not s.startswith("4.")], shown
+    assert re.search(r' result=deferred status=4\.7\.1 .* code=554 reply="554 5\.7\.1 Not from you"', world.tacit.log())
+
+
 def test_who_says_nothing_holds_up_nobody(world):
     """It is waited for as long as RFC 5321 4.5.3.2 says; all the others were served meanwhile."""
     row = world.row("silence")

@@ -140,13 +140,21 @@ static void all_say_no(void **state)
     r = world_try(w, (struct mail){.domain = "a.test"}); /* RFC 7504 */
     check(r, SMTP_CLIENT_FAILED, 521, "5.3.2");
     r = world_try(w, (struct mail){.domain = "two.test"});
-    assert_int_equal(r->verdict, SMTP_CLIENT_DEFERRED);
+    check(r, SMTP_CLIENT_DEFERRED, 554, "4.7.1");
     assert_true(r->refused);
-    assert_int_equal(r->code, 554);
+    assert_string_equal(r->text, "5.7.1 not you");
     rule(2, "", "450 4.7.1 later\r\n");
     r = world_try(w, (struct mail){.domain = "three.test"});
     check(r, SMTP_CLIENT_DEFERRED, 450, "4.7.1");
     assert_false(r->refused);
+}
+
+static void one_says_no_for_good(void **state)
+{
+    (void)state;
+    rule(0, "", "450 4.7.1 later\r\n");
+    rule(1, "", "521 no mail here\r\n");
+    check(world_try(w, (struct mail){.domain = "two.test"}), SMTP_CLIENT_DEFERRED, 521, "4.3.2");
 }
 
 static void helo_for_those_that_end_at_ehlo(void **state)
@@ -372,6 +380,7 @@ int main(void)
         TEST(the_next_host_is_asked),
         TEST(nobody_is_there),
         TEST(all_say_no),
+        TEST(one_says_no_for_good),
         TEST(helo_for_those_that_end_at_ehlo),
         TEST(recipients_have_their_own_answers),
         TEST(the_connection_ends_in_a_message),
