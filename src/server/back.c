@@ -257,6 +257,7 @@ static void peer(struct role_context *c, enum role role, unsigned index, int fd)
         return;
     }
     list_push(&b->fronts, &f->link);
+    back_lane_attached(b, f->lane);
 }
 
 /* Fronts and carriers see to their channels to back. */

@@ -131,6 +131,7 @@ void back_drain_check(struct back *b);
 /* back_follow.c */
 bool        back_lanes_replay(struct back *b, struct err *err);
 void        back_lane_committed(struct back *b, unsigned lane, struct lane_place until);
+void        back_lane_attached(struct back *b, unsigned lane); /* it has a new writer, who has said nothing yet */
 void        back_lanes_catch_up(struct back *b); /* a writer may have ended without saying how far it came */
 void        back_follow(struct back *b);         /* reads what is there, a slice of it at a time */
 void        back_release_tick(struct back *b);

@@ -1,8 +1,9 @@
 /* back_follow.c: lanes become the queue, and segments that the queue needs no more are released.
  *
- * A lane is read up to what its writer said is durable. Where no writer says anything (it has not started yet, or has
- * ended) it is read to its end: what a front committed in its last moment was perhaps answered 250 already, so it
- * counts, whether word of it came here or not. */
+ * A lane is read up to what its writer said is durable. Where there is no writer (it has not started yet, or has ended)
+ * it is read to its end: what a front committed in its last moment was perhaps answered 250 already, so it counts,
+ * whether word of it came here or not. A front begins by saying how far its predecessor came; what that one said, which
+ * may have fallen into wrong hands, counts no more. */
 #include "server/back.h"
 #include "server/log.h"
 #include "spool/lane_index.h"
@@ -39,6 +40,7 @@ static bool lane_list(struct back *b, struct back_lane *l, struct err *err)
 {
     void *args[] = {l, b};
 
+    l->newest = 0;
     return lane_each_segment(l->dir, each_segment, args, err);
 }
 
@@ -91,9 +93,10 @@ static void apply(struct back *b, struct back_lane *l, const struct lane_record 
     arena_reset(&b->scratch);
 }
 
+/* The newest segment is the writer's, whatever it says. */
 static void lane_read_up(struct back *b, struct back_lane *l)
 {
-    uint64_t below = l->bounded ? l->until.seq : l->newest;
+    uint64_t below = l->bounded && l->until.seq < l->newest ? l->until.seq : l->newest;
 
     queue_lane_read(&b->queue, l->number, below, io_wall_ms());
     l->failing = false;
@@ -214,6 +217,16 @@ void back_lane_committed(struct back *b, unsigned lane, struct lane_place until)
         return;
     }
     back_follow(b);
+}
+
+void back_lane_attached(struct back *b, unsigned lane)
+{
+    struct back_lane *l = b->lanes[lane];
+
+    if (!l)
+        return;
+    l->bounded = true;
+    l->until = (struct lane_place){0, 0};
 }
 
 void back_lanes_catch_up(struct back *b)

@@ -144,10 +144,21 @@ static void nothing_end(void *arg) { (void)arg; }
 
 /* ---- the world ---- */
 
+static void front_begin(void)
+{
+    static const struct io_ipc_ops ops = {nothing_message, nothing_end};
+    int                            fds[2];
+    struct err                     err;
+
+    CHECK(io_ipc_pair(fds, &err));
+    front = io_ipc_new(context.loop, fds[0], &ops, NULL, &err);
+    CHECK(front);
+    back_ops.peer(&context, ROLE_FRONT, 0, fds[1]);
+}
+
 static void begin(const char *extra)
 {
     static const struct io_ipc_ops keeper_ops_here = {keeper_message, nothing_end};
-    static const struct io_ipc_ops front_ops_here = {nothing_message, nothing_end};
     char                           text[1024], path[128];
     int                            fds[2];
     struct err                     err = {0};
@@ -180,10 +191,8 @@ static void begin(const char *extra)
     CHECK(io_ipc_pair(fds, &err));
     keeper = io_ipc_new(context.loop, fds[0], &keeper_ops_here, NULL, &err);
     back_ops.peer(&context, ROLE_KEEPER, 0, fds[1]);
-    CHECK(io_ipc_pair(fds, &err));
-    front = io_ipc_new(context.loop, fds[0], &front_ops_here, NULL, &err);
-    back_ops.peer(&context, ROLE_FRONT, 0, fds[1]);
-    CHECK(keeper && front);
+    CHECK(keeper);
+    front_begin();
 }
 
 /* ---- the carrier ---- */
@@ -301,13 +310,14 @@ enum { RECIPIENTS = 300 };
 static const char ordinary[] = "Subject: s\r\nMessage-ID: <m@x>\r\n\r\nbody\r\n";
 static struct str content = {ordinary, sizeof ordinary - 1};
 
-/* `to`: local parts in example.test, or whole addresses. */
-static void send_mail(enum client_class class, const char *sender, const char *const *to, uint8_t notify)
+/* Writes a message into the front's lane, durably, and says nothing of it. `to`: local parts in example.test, or whole
+ * addresses. */
+static struct lane_place store_mail(enum client_class class, const char *sender, const char *const *to, uint8_t notify)
 {
     static struct message_id_source source = {.lane = 1};
     struct recipient                recipients[RECIPIENTS] = {0};
     struct message     m = {.id = message_id_next(&source, io_wall_ms()), .content = content, .size = content.len};
-    struct buf         out, message;
+    struct buf         out;
     struct str         parts[2];
     struct lane_place  place;
     struct lane_batch *batch;
@@ -336,6 +346,14 @@ static void send_mail(enum client_class class, const char *sender, const char *c
     batch = lane_batch_begin(front_lane);
     CHECK(batch && lane_batch_write(batch, &err));
     lane_batch_end(batch, &place);
+    buf_done(&out);
+    return place;
+}
+
+static void tell_committed(struct lane_place place)
+{
+    struct buf message;
+
     buf_init(&message, 64);
     put_u8(&message, PEER_COMMITTED);
     put_var(&message, 1);
@@ -343,7 +361,11 @@ static void send_mail(enum client_class class, const char *sender, const char *c
     put_u32(&message, place.offset);
     CHECK(io_ipc_send(front, buf_str(&message), -1));
     buf_done(&message);
-    buf_done(&out);
+}
+
+static void send_mail(enum client_class class, const char *sender, const char *const *to, uint8_t notify)
+{
+    tell_committed(store_mail(class, sender, to, notify));
 }
 
 static bool settle_blindly; /* nobody need be asked first */

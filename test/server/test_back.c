@@ -284,6 +284,35 @@ static void orphans(void)
     }
 }
 
+/* What a front says of its lane is believed of what is there already, and as long as it lives. */
+static void front_that_lies(void)
+{
+    char              path[128];
+    struct lane_place place;
+
+    begin("");
+    place = store_mail(CLASS_STRANGER, "s", TO("alice"), 0);
+    tell_committed((struct lane_place){UINT64_MAX, 0});
+    settle();
+    CHECK(delivered("alice") == 1);
+    back_segments_tick(back);
+    back_release_tick(back);
+    settle();
+    snprintf(path, sizeof path, "%s/spool/lane-01/%016llx.seg", root, (unsigned long long)place.seq);
+    CHECK(access(path, F_OK) == 0); /* nothing in it is needed, but it is written to */
+
+    io_ipc_free(front);
+    settle();
+    front_begin();
+    place = store_mail(CLASS_STRANGER, "s", TO("alice"), 0);
+    back_segments_tick(back);
+    settle();
+    CHECK(delivered("alice") == 1); /* it may not be durable yet */
+    tell_committed(place);
+    settle();
+    CHECK(delivered("alice") == 2);
+}
+
 CASE(stranger_absent)
 CASE(relay_absent)
 CASE(relay_never)
@@ -301,6 +330,7 @@ CASE(many_owners)
 CASE(unreadable)
 CASE(unclaimed_is_limited)
 CASE(orphans)
+CASE(front_that_lies)
 
 int main(void)
 {
@@ -322,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_unclaimed_is_limited),
         cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_front_that_lies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
