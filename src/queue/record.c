@@ -139,7 +139,7 @@ bool record_message_get(struct str payload, struct arena *arena, struct message 
     e->declared_size = get_var(&r);
     if (!get_recipients(&r, arena, e))
         return false;
-    m.size = get_var(&r);
+    m.size = get_var_max(&r, RECORD_SIZE_MAX);
     if (m.external)
         m.external_xxh3 = get_u64(&r);
     else

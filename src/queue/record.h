@@ -33,12 +33,15 @@ int      message_id_compare(const void *x, const void *y); /* of ids in memory, 
 uint64_t message_id_time_ms(uint64_t id);
 unsigned message_id_lane(uint64_t id); /* whose writer made it: there its body file lies, wherever the record goes */
 
+/* Beyond what `limits.message` may be; a record that claims more is not well-formed. */
+#define RECORD_SIZE_MAX (UINT64_C(1) << 32)
+
 struct message {
     uint64_t        id;
     uint64_t        received_ms; /* Unix time */
     uint64_t        cause;       /* for reports and copies: the id of the message they are about; else 0 */
     struct envelope envelope;
-    uint64_t        size;     /* octets of the content, with the trace fields we put in front of it */
+    uint64_t        size;     /* octets of the content, with the trace fields we put in front of it; RECORD_SIZE_MAX */
     struct str      content;  /* all of it when inline; empty when in a body file */
     bool            external; /* the content is in lane-NN/body/<id text>, NN = message_id_lane(id) */
     uint64_t        external_xxh3;

@@ -171,7 +171,7 @@ bool lane_body_check(const char *path, int fd, uint64_t size, uint64_t xxh3, str
     errno = ENOMEM;
     if (checksum && piece) {
         XXH3_64bits_reset(checksum);
-        while ((n = spool_read(fd, piece, PIECE, at)) > 0) {
+        while (at <= size && (n = spool_read(fd, piece, PIECE, at)) > 0) { /* what is too long may be without end */
             XXH3_64bits_update(checksum, piece, (size_t)n);
             at += (uint64_t)n;
         }
@@ -180,9 +180,10 @@ bool lane_body_check(const char *path, int fd, uint64_t size, uint64_t xxh3, str
     if (n < 0)
         err_set_os(err, errno, "body %s", path);
     else if (!same)
-        err_set(err, ERR_PERMANENT, "body %s is not what was stored: it has %llu octets of %llu%s", path,
-                (unsigned long long)at, (unsigned long long)size, at == size ? ", but not the same" : "");
+        err_set(err, ERR_PERMANENT, "body %s is not what was stored: it has %s%llu octets of %llu%s", path,
+                at > size ? "at least " : "", (unsigned long long)at, (unsigned long long)size,
+                at == size ? ", but not the same" : "");
     XXH3_freeState(checksum);
     free(piece);
-    return n == 0 && same;
+    return n >= 0 && same;
 }

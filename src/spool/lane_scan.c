@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { WINDOW = 256 << 10, SEARCH_STEP = 64 << 10 };
+enum { WINDOW = 256 << 10, FIRST = 8 << 10 /* after a refresh, perhaps of no use */, SEARCH_STEP = 4 << 10 };
+enum { FAILED_MOST = 4 /* times the segment */, SHORT = 512 /* octets of a record */ };
 
 /* ---- octets ---- */
 
@@ -30,7 +31,7 @@ static enum lane_scan_result window_get(struct lane_scan *s, uint64_t at, size_t
                                         struct err *err)
 {
     ssize_t n;
-    size_t  want = WINDOW;
+    size_t  want = s->step;
 
     if (at >= s->window_at && at + len <= s->window_at + s->window_len) {
         *ret_octets = s->window + (at - s->window_at);
@@ -43,6 +44,7 @@ static enum lane_scan_result window_get(struct lane_scan *s, uint64_t at, size_t
     if (want < len)
         want = len;
     window_drop(s);
+    s->step = s->step < WINDOW / 2 ? 2 * s->step : WINDOW;
     if (want > s->window_room && !window_grow(s, want > WINDOW ? want : WINDOW, err))
         return LANE_SCAN_FAILED;
     n = spool_read(s->fd, s->window, want, at);
@@ -74,6 +76,7 @@ bool lane_scan_refresh(struct lane_scan *s, struct err *err)
         return err_set_os(err, errno, "spool %s: segment %016llx", s->dir, (unsigned long long)s->seq);
     s->size = (uint64_t)st.st_size < UINT32_MAX ? (uint64_t)st.st_size : UINT32_MAX;
     window_drop(s);
+    s->step = FIRST;
     return true;
 }
 
@@ -82,6 +85,8 @@ bool lane_scan_begin(struct lane_scan *s, int fd, uint64_t seq, uint64_t salt, s
     s->fd = fd;
     s->seq = seq;
     s->salt = salt;
+    s->started_at = s->unstarted_from = s->failed_at = 0;
+    s->unstarted_limit = s->failed_octets = 0;
     if (lane_scan_refresh(s, err))
         return true;
     lane_scan_end(s);
@@ -130,13 +135,18 @@ enum lane_scan_result lane_scan_record(struct lane_scan *s, uint32_t at, uint64_
     if (c != LANE_SCAN_WHOLE)
         return c;
     total = lane_record_total(ret_head->length);
-    if (at + total > limit)
+    if (at + total > limit || (total > SHORT && s->failed_octets > FAILED_MOST * s->size))
         return LANE_SCAN_NOT;
     c = window_get(s, at, total, &octets, err);
     if (c != LANE_SCAN_WHOLE)
         return c;
-    if (!lane_record_sum_ok(octets, s->salt, place, str_of(octets + LANE_RECORD_HEAD, ret_head->length)))
+    if (!lane_record_sum_ok(octets, s->salt, place, str_of(octets + LANE_RECORD_HEAD, ret_head->length))) {
+        if (at > s->failed_at) { /* each place counts once, however often it is looked at */
+            s->failed_at = at;
+            s->failed_octets += total;
+        }
         return LANE_SCAN_NOT;
+    }
     *ret_payload = octets + LANE_RECORD_HEAD;
     return LANE_SCAN_WHOLE;
 }
@@ -186,19 +196,32 @@ static enum lane_scan_result next_head(struct lane_scan *s, uint64_t *at, uint64
     return LANE_SCAN_NOT;
 }
 
+/* Whether it is known that a record in [from, limit) says that everything before it had been durable, or that none
+ * does. */
+static bool started_is_known(const struct lane_scan *s, uint32_t from, uint64_t limit)
+{
+    return s->started_at >= from || (from >= s->unstarted_from && limit <= s->unstarted_limit);
+}
+
 bool lane_scan_search(struct lane_scan *s, uint32_t from, uint64_t limit, struct lane_found *ret_found, struct err *err)
 {
     struct lane_found f = {0};
     uint64_t          at = lane_round_up(from, LANE_RECORD_ALIGN);
+    uint32_t          broken = 0; /* groups that begin before this place end at one that is not whole */
 
-    while (f.at == 0 || !f.started) {
+    while (f.at == 0 || !started_is_known(s, from, limit)) {
         struct lane_record_head head;
         const char             *payload;
         uint32_t                end;
         enum lane_scan_result   c = next_head(s, &at, limit, err);
 
-        if (c == LANE_SCAN_NOT)
+        if (c == LANE_SCAN_NOT) {
+            if (!started_is_known(s, from, limit)) {
+                s->unstarted_from = from;
+                s->unstarted_limit = limit;
+            }
             break;
+        }
         if (c == LANE_SCAN_WHOLE)
             c = lane_scan_record(s, (uint32_t)at, limit, &head, &payload, err);
         if (c == LANE_SCAN_FAILED)
@@ -207,18 +230,22 @@ bool lane_scan_search(struct lane_scan *s, uint32_t from, uint64_t limit, struct
             at += LANE_RECORD_ALIGN;
             continue;
         }
-        f.started = f.started || (head.flags & LANE_STARTS);
-        if (f.at == 0 && !(head.flags & LANE_CONTINUES)) {
+        if (head.flags & LANE_STARTS)
+            s->started_at = (uint32_t)at;
+        if (f.at == 0 && !(head.flags & LANE_CONTINUES) && at >= broken) {
             c = lane_scan_group(s, (uint32_t)at, limit, false, &end, err);
             if (c == LANE_SCAN_FAILED)
                 return false;
             if (c == LANE_SCAN_WHOLE)
                 f.at = (uint32_t)at;
+            else
+                broken = end;
         }
         at += lane_record_total(head.length);
         if (f.at == 0)
             f.rest = (uint32_t)at;
     }
+    f.started = s->started_at >= from;
     *ret_found = f;
     return true;
 }

@@ -1,7 +1,11 @@
 /* lane_scan.h: the whole records of one segment, which may be written to, or cut, at the same time.
  *
  * A reader (lane_reader.c) decides what to believe; this only says what stands there now. Octets come through a window
- * that is filled once and kept, so what was seen stays seen until lane_scan_refresh. */
+ * that is filled once and kept, so what was seen stays seen until lane_scan_refresh.
+ *
+ * A writer that has fallen into wrong hands knows the salt. The work is therefore in proportion to the segment whatever
+ * it wrote: once the records that failed add up to several times the segment, which damage cannot do, since they would
+ * lie in each other, only short ones are looked at. */
 #ifndef TACIT_SPOOL_LANE_SCAN_H
 #define TACIT_SPOOL_LANE_SCAN_H
 
@@ -18,6 +22,14 @@ struct lane_scan {
     char    *window;
     size_t   window_room, window_len;
     uint64_t window_at;
+    size_t   step; /* octets to be read ahead next: more, the longer reading goes on without a refresh */
+
+    /* What was found out about the segment once, so that it is not found out again at each damaged place. */
+    uint32_t started_at; /* the last record met that says that everything before it had been durable; 0: none */
+    uint32_t unstarted_from;
+    uint64_t unstarted_limit; /* between these two there is no such record */
+    uint32_t failed_at;       /* the last head met whose record is not what it was */
+    uint64_t failed_octets;   /* of all such records */
 };
 
 /* Begins with an open segment; the descriptor is taken, and closed if this fails. `s`: all zero but fd (-1) and dir, or

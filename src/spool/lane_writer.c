@@ -323,6 +323,12 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
 
     if (!lane_dir_list(w->dirfd, w->dir, &l, err))
         return false;
+    if (lane_listing_newest(&l) > UINT64_MAX / 2) { /* further numbers would end, and their segments not be found */
+        err_set(err, ERR_PERMANENT, "spool %s: a file has the number %016llx, which no lane comes to; move it away",
+                w->dir, (unsigned long long)lane_listing_newest(&l));
+        lane_listing_done(&l);
+        return false;
+    }
     w->next_seq = lane_listing_newest(&l) + 1;
     newest = l.count[LANE_NAME_SEGMENT] > 0 ? l.seqs[LANE_NAME_SEGMENT][l.count[LANE_NAME_SEGMENT] - 1] : 0;
     for (size_t i = 0; i < l.count[LANE_NAME_NEW]; i++) {

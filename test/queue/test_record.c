@@ -112,6 +112,10 @@ static void test_message_external(void **state)
     assert_true(got.external && got.external_xxh3 == 0xfeedface && got.size == 1 << 30 && got.content.len == 0);
     buf_append_byte(&out, 'x'); /* an external message has no content behind it */
     assert_false(record_message_get(buf_str(&out), &arena, &got));
+    buf_clear(&out);
+    m.size = RECORD_SIZE_MAX + 1;
+    put_whole(&m, &out);
+    assert_false(record_message_get(buf_str(&out), &arena, &got));
     arena_done(&arena);
     buf_done(&out);
 }

@@ -521,6 +521,122 @@ static void test_body_flips(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, harness_begin, harness_end)
 
+/* ---- a writer in wrong hands ---- */
+
+enum { HOSTILE_SALT = 99, HOSTILE_SIZE = 1 << 20, HOSTILE_WORK = 1024 /* times the segment: octets read */ };
+
+static uint64_t octets_read;
+
+static ssize_t counting_pread(int fd, void *data, size_t len, off_t at)
+{
+    ssize_t n = spool_sys_real.pread(fd, data, len, at);
+
+    octets_read += n > 0 ? (uint64_t)n : 0;
+    assert_true(octets_read < (uint64_t)HOSTILE_WORK * HOSTILE_SIZE);
+    return n;
+}
+
+/* One record or, with `false_length`, a head that promises so many octets and does not keep its word. */
+static uint32_t put_hostile(uint32_t at, uint32_t false_length, uint8_t flags)
+{
+    const struct lane_record_head head = {.length = false_length ? false_length : 8, .type = 1, .flags = flags};
+    const struct str              part = STR("12345678");
+
+    lane_record_encode(original.data + at, HOSTILE_SALT, (struct lane_place){1, at}, &head, &part, !false_length);
+    if (!false_length)
+        memcpy(original.data + at + LANE_RECORD_HEAD, part.data, part.len);
+    return at + LANE_RECORD_HEAD + (false_length ? 0 : (uint32_t)part.len);
+}
+
+/* Reads all of it, also where it is known how far it is durable. */
+static void read_hostile(unsigned want_records)
+{
+    const struct lane_place until = {1, HOSTILE_SIZE};
+
+    for (int firm = 0; firm < 2; firm++) {
+        struct spool_sys    counting = spool_sys_real;
+        struct lane_reader *r = lane_reader_open(lane_dir_path, (struct lane_place){0, 0}, NULL);
+        struct lane_record  record;
+        enum lane_read      read;
+        unsigned            records = 0;
+
+        counting.pread = counting_pread;
+        spool_sys = &counting;
+        octets_read = 0;
+        while ((read = lane_read_next(r, firm ? &until : NULL, &record, NULL)) != LANE_READ_END) {
+            assert_true(read == LANE_READ_RECORD || read == LANE_READ_DAMAGED);
+            records += read == LANE_READ_RECORD;
+        }
+        spool_sys = &spool_sys_real;
+        lane_reader_close(r);
+        assert_int_equal(records, want_records);
+    }
+}
+
+static void begin_hostile(void)
+{
+    const struct lane_head head = {.seq = 1, .salt = HOSTILE_SALT, .size = HOSTILE_SIZE};
+
+    buf_init(&original, HOSTILE_SIZE);
+    assert_true(buf_reserve(&original, HOSTILE_SIZE));
+    memset(original.data, 0, HOSTILE_SIZE);
+    original.len = HOSTILE_SIZE;
+    lane_head_encode(original.data, &head);
+    lane_name_write(name, LANE_NAME_SEGMENT, 1);
+}
+
+static void end_hostile(unsigned want_records)
+{
+    harness_clear();
+    write_file(name, buf_str(&original));
+    buf_done(&original);
+    read_hostile(want_records);
+}
+
+/* Between whole records, heads that promise all the rest of the segment. */
+static void test_false_lengths_cost_little(void **state)
+{
+    unsigned count = 0;
+
+    (void)state;
+    begin_hostile();
+    for (uint32_t at = LANE_PAGE; at + 64 < HOSTILE_SIZE; count++)
+        at = put_hostile(put_hostile(at, HOSTILE_SIZE - at - LANE_RECORD_HEAD, 0), 0, 0);
+    end_hostile(count);
+}
+
+/* Groups within groups, none of which ends. */
+static void test_groups_without_end_cost_little(void **state)
+{
+    (void)state;
+    begin_hostile();
+    put_hostile(LANE_PAGE, 64, 0);
+    for (uint32_t at = LANE_PAGE + LANE_RECORD_HEAD; at + 64 < HOSTILE_SIZE;)
+        at = put_hostile(at, 0, LANE_MORE);
+    end_hostile(0);
+}
+
+/* A body that is longer than its record says may be without end: it costs what it should have been. */
+static void test_long_body_costs_little(void **state)
+{
+    struct spool_sys counting = spool_sys_real;
+    struct err       err;
+    char             path[512];
+    int              fd;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/hole", lane_dir_path);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0 && ftruncate(fd, (off_t)1 << 40) == 0);
+    counting.pread = counting_pread;
+    spool_sys = &counting;
+    octets_read = 0;
+    assert_false(lane_body_check(path, fd, 100, 1, &err));
+    assert_int_equal(err.class, ERR_PERMANENT);
+    spool_sys = &spool_sys_real;
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +653,9 @@ int main(void)
         TEST(test_record_in_record),
         TEST(test_verify),
         TEST(test_body_flips),
+        TEST(test_false_lengths_cost_little),
+        TEST(test_groups_without_end_cost_little),
+        TEST(test_long_body_costs_little),
     };
 
     buf_init(&original, 1 << 20);

@@ -297,6 +297,19 @@ static void test_strangers_in_directory(void **state)
     assert_int_equal(last, seen.places[59].seq);
 }
 
+/* Behind the largest number none follows: what was written there nobody would read. */
+static void test_no_further_number(void **state)
+{
+    struct err err;
+
+    (void)state;
+    lane_writer_close(open_writer(16384));
+    write_file("ffffffffffffffff.seg", STR("nothing of ours"));
+    assert_null(lane_writer_open(lane_dir_path, &(struct lane_options){.segment_size = 16384}, &err));
+    assert_int_equal(err.class, ERR_PERMANENT);
+    assert_non_null(strstr(err.text, "ffffffffffffffff"));
+}
+
 /* A spare is prepared beside batches, from another thread. */
 static void *prepare(void *arg)
 {
@@ -412,6 +425,7 @@ int main(void)
         TEST(test_bodies),
         TEST(test_small_file_system),
         TEST(test_strangers_in_directory),
+        TEST(test_no_further_number),
         TEST(test_spare_beside),
         TEST(test_mark),
         TEST(test_body_gone),
