@@ -90,8 +90,7 @@ static int run_check(struct cli *cli)
     if (!read_directory_files(config, &err))
         return cli_fail_err(cli, &err);
     for (size_t i = 0; i < config->warnings.count; i++)
-        fprintf(stderr, "%swarning:%s %s\n", cli_colour(stderr, CLI_YELLOW), cli_colour(stderr, CLI_PLAIN),
-                config->warnings.items[i]);
+        cli_warn("%s", config->warnings.items[i]);
     print_summary(cli, config);
     return config->warnings.count && cli_has(cli, "strict") ? CLI_FAILED : CLI_OK;
 }
@@ -108,9 +107,9 @@ const struct cli_command check_command = {
     .summary = "tells whether a configuration is right",
     .description =
         "Reads the configuration and text files of who exists as the server would, and changes nothing. The first "
-        "mistake is told in one line with "
-        "file, line, what is wrong and what was perhaps meant. Warnings are about what is right but perhaps not "
-        "wanted.",
+        "mistake is told in one line with file, line, what is wrong and what was perhaps meant. Warnings are about "
+        "what "
+        "is right but perhaps not wanted.",
     .examples = "tacit check\n"
                 "tacit check --strict --config ./tacit.conf && systemctl reload tacit",
     .options = options,

@@ -87,14 +87,15 @@ const struct config *cli_config(struct cli *cli)
     return cli->config;
 }
 
-static void complain(const struct cli *cli, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
-static void complain(const struct cli *cli, const char *format, va_list args)
+static void complain(const char *who, enum cli_colour colour, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+static void complain(const char *who, enum cli_colour colour, const char *format, va_list args)
 {
     char text[1024];
 
     vsnprintf(text, sizeof text, format, args);
     fflush(stdout);
-    fprintf(stderr, "%s%s:%s ", cli_colour(stderr, CLI_RED), cli->path, cli_colour(stderr, CLI_PLAIN));
+    fprintf(stderr, "%s%s:%s ", cli_colour(stderr, colour), who, cli_colour(stderr, CLI_PLAIN));
     cli_print_safe(stderr, str_from(text));
     fputc('\n', stderr);
 }
@@ -104,7 +105,7 @@ int cli_fail(const struct cli *cli, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    complain(cli, format, args);
+    complain(cli->path, CLI_RED, format, args);
     va_end(args);
     return CLI_FAILED;
 }
@@ -116,10 +117,19 @@ int cli_usage(const struct cli *cli, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    complain(cli, format, args);
+    complain(cli->path, CLI_RED, format, args);
     va_end(args);
     fprintf(stderr, "Try: %s --help\n", cli->path);
     return CLI_USAGE;
+}
+
+void cli_warn(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    complain("warning", CLI_YELLOW, format, args);
+    va_end(args);
 }
 
 const char *cli_colour(FILE *out, enum cli_colour colour)

@@ -92,10 +92,12 @@ const struct config *cli_config(struct cli *cli);
 const char          *cli_config_path(const struct cli *cli);
 
 /* Print "tacit user add: text" to standard error; return CLI_FAILED. The second prints err's text. */
-int cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int cli_fail_err(const struct cli *cli, const struct err *err);
+int  cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int  cli_fail_err(const struct cli *cli, const struct err *err);
 /* The same with a pointer to --help; returns CLI_USAGE. */
-int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int  cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints "warning: …" to standard error: it was done, and is perhaps not what was wanted. */
+void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Escape sequences where `out` is a terminal and NO_COLOR is not set, else "". */
 enum cli_colour { CLI_PLAIN, CLI_BOLD, CLI_DIM, CLI_RED, CLI_GREEN, CLI_YELLOW };

@@ -86,11 +86,44 @@ int user_said(struct user *u, const char *done, enum entry_kind kind)
     return CLI_OK;
 }
 
+static bool is_absent(struct user *u, const struct mail_address *address)
+{
+    const struct config_domain *domain = config_domain_find(u->config, address->domain);
+    const bool                  same = domain && str_eq(str_from(domain->directory), str_from(u->domain->directory));
+    struct directory           *directory;
+    struct directory_entry      entry;
+    struct err                  err;
+    bool                        absent;
+
+    if (!domain)
+        return false;
+    directory = same ? u->directory : directory_open(domain->directory, u->config->data, 0, &err);
+    absent = directory &&
+             directory_find(directory, address, *domain->separator, &u->arena, &entry, &err) == DIRECTORY_ABSENT;
+    if (!same)
+        directory_close(directory);
+    return absent;
+}
+
+void user_warn_of_targets(struct user *u, const struct directory_entry *entry)
+{
+    struct mail_address       address;
+    struct mail_address_error error;
+
+    for (size_t i = 0; i < entry->target_count; i++)
+        if (mail_address_parse(entry->targets[i], true, &u->arena, &address, &error) && is_absent(u, &address))
+            cli_warn("%.*s does not exist", STR_ARG(entry->targets[i]));
+}
+
 int user_put_entry(struct user *u, const struct directory_entry *entry, const char *done)
 {
     struct err err;
 
-    return directory_update(u->directory, entry, &err) ? user_said(u, done, entry->kind) : cli_fail_err(u->cli, &err);
+    if (!directory_update(u->directory, entry, &err))
+        return cli_fail_err(u->cli, &err);
+    user_said(u, done, entry->kind);
+    user_warn_of_targets(u, entry);
+    return CLI_OK;
 }
 
 /* ---- move, disable, enable, password, remove ---- */

@@ -34,7 +34,10 @@ bool user_target(struct user *u, const char *text, struct str *ret_target);
 /* The entry that the first argument names, in the arena. False: said why. */
 bool user_get_entry(struct user *u, struct directory_entry *ret_entry);
 
-/* Writes it back and says so. The exit status; a failure was said. */
+/* Says which addresses of ours that the entry leads to do not exist. */
+void user_warn_of_targets(struct user *u, const struct directory_entry *entry);
+
+/* Writes it back and says so, and what user_warn_of_targets has to say. The exit status; a failure was said. */
 int user_put_entry(struct user *u, const struct directory_entry *entry, const char *done);
 
 /* What was done to the address, in a word ("": none), with what it is. CLI_OK. */

@@ -121,7 +121,11 @@ static int run_add(struct cli *cli)
         return user_end(&u, cli_fail_err(cli, &err));
     if (cli_has(cli, "catch-all"))
         status = add_catch_all(&u);
-    return user_end(&u, status == CLI_OK ? user_said(&u, "added", entry.kind) : status);
+    if (status == CLI_OK) {
+        user_said(&u, "added", entry.kind);
+        user_warn_of_targets(&u, &entry);
+    }
+    return user_end(&u, status);
 }
 
 static const struct cli_option add_options[] = {

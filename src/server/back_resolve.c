@@ -66,7 +66,7 @@ static bool fail_as(struct attempt_recipient *to, enum resolve_result result)
     } how[] = {
         [RESOLVE_TARGETS] = {"4.3.0", "the directory names nobody"},
         [RESOLVE_ABSENT] = {"5.1.1", "there is no such mailbox"},
-        [RESOLVE_DISABLED] = {"5.2.1", "the mailbox is disabled"},
+        [RESOLVE_DISABLED] = {"5.2.1", "the address is disabled, or a list without members"},
         [RESOLVE_MOVED] = {"5.1.6", "the mailbox has moved"},
         [RESOLVE_CLOSED] = {"5.7.2", "the list takes no mail from this sender"},
         [RESOLVE_LOOP] = {"5.4.6", "the address leads back to itself or to too many others"},

@@ -326,6 +326,11 @@ def test_user_says_what_it_did_and_lists_for_people(tmp_path):
     assert header.index("KIND") == user("list").splitlines()[2].index("mailbox")
     r = run("user", "change", "alice@example.test", "--config", str(conf))
     assert r.returncode == 2 and "say what is to change" in r.stderr and not r.stdout
+    team = ("--alias-of", "alice@example.test", "--alias-of", "alcie@example.test", "--alias-of", "x@elsewhere.test")
+    r = run("user", "add", "team@example.test", *team, "--config", str(conf))
+    assert r.returncode == 0 and r.stderr == "warning: alcie@example.test does not exist\n", r
+    r = run("user", "change", "team@example.test", "--member", "postmaster@example.test", "--config", str(conf))
+    assert r.stderr == "warning: alcie@example.test does not exist\n", r
     assert user("enable", "alice@example.test") == "enabled mailbox alice@example.test\n"
     assert user("move", "alice@example.test", "a@b.example", "--reply", "hide") == "moved alice@example.test\n"
     assert user("remove", "alice@example.test") == "removed moved alice@example.test\n"
