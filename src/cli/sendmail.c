@@ -360,7 +360,8 @@ static int run_sendmail(struct cli *cli)
     if (strcmp(mode, "i") == 0 || cli_has(cli, "I") || cli_has(cli, "q"))
         return EX_OK; /* aliases are never out of date, and the queue runs by itself */
     if (strcmp(mode, "m") != 0 && strcmp(mode, "s") != 0) {
-        cli_fail(cli, "-b%s is not supported; to run the server: tacit serve", mode);
+        cli_fail(cli, "-b%s is not supported%s", mode,
+                 strcmp(mode, "d") == 0 ? "; to run the server: tacit serve" : "");
         return EX_USAGE;
     }
     s = calloc(1, sizeof *s);

@@ -8,9 +8,14 @@
 
 #include <netdb.h>
 #include <stdio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum { WARNINGS_MAX = 64, HOST_NAME_SIZE = 256 };
+enum {
+    WARNINGS_MAX = 64,
+    HOST_NAME_SIZE = 256,
+    DATA_PATH_MAX = sizeof((struct sockaddr_un *)0)->sun_path - sizeof "/run/control.sock",
+};
 
 struct checking {
     struct config             *config;
@@ -122,6 +127,10 @@ static bool check_paths(struct checking *c)
     data = config_path(config->base_dir, data, &config->arena);
     if (!data.data)
         return fail_at(c, 0, "out of memory");
+    if (data.len > DATA_PATH_MAX)
+        return fail_at(c, config_line_of(c->lines, NULL, 0, "data"),
+                       "data may have %d octets, for the names of the sockets in it; choose a shorter path than \"%s\"",
+                       DATA_PATH_MAX, data.data);
     config->data = data.data;
     return true;
 }

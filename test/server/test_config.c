@@ -192,6 +192,11 @@ static void test_mistakes(void **state)
     bad("limits { hops = 20 }\nlimits { hops = 20 }", "t.conf:2: hops is set twice, first on line 1");
     bad("hostname = \"\"", "t.conf:1: hostname must not be empty");
     bad("\xEF\xBB\xBFhostname = \"\"", "t.conf:1: hostname must not be empty"); /* a byte order mark is no letter */
+    bad(HOST "data = \"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+        "t.conf:2: data may have 90 octets, for the names of the sockets in it; choose a shorter path than "
+        "\"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
+    config_free(good(
+        HOST "data = \"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\""));
     bad("listen a { address = \"[::1]\" }", "t.conf:1: \"[::1]\" has no port; write ADDRESS:PORT");
     bad("hostname = \"-bad-.example\"",
         "t.conf:1: hostname must be a domain name such as \"mx.example.org\", not \"-bad-.example\"");
