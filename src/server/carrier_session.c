@@ -237,8 +237,8 @@ static void next(struct session *s)
         idle_begin(s);
 }
 
-/* Takes the results over. Whether any are missing. */
-static bool collect(struct session *s)
+/* Takes the results over. */
+static void collect(struct session *s)
 {
     const struct smtp_client_result *results = smtp_client_results(s->conn->client);
     struct carry                    *y = s->carry;
@@ -253,22 +253,31 @@ static bool collect(struct session *s)
     carry_compact(y);
     carry_note_host(y, s->target.host, str_from(s->address_text));
     y->result.dsn = smtp_client_caps(s->conn->client)->dsn;
-    return y->todo_count > 0;
 }
 
 void session_done(struct session *s)
 {
-    carrier_site_took(s->carrier, s->site);
-    if (collect(s)) {
-        session_failure_set(s, SMTP_STAGE_MAIL, 0, (struct smtp_status){4, 5, 3}, STR_NONE,
-                            STR("the server takes no more on a connection"));
-        session_leave(s, "closed", NULL);
-        s->carry->connections = 0; /* somebody was settled, so this cannot go on for ever */
-        session_connect(s);
+    struct carry *y = s->carry;
+    const size_t  asked = y->todo_count;
+
+    collect(s);
+    if (y->todo_count < asked)
+        carrier_site_took(s->carrier, s->site);
+    if (!y->todo_count) {
+        carry_settle(carry_release(s));
+        next(s);
         return;
     }
-    carry_settle(carry_release(s));
-    next(s);
+    session_failure_set(s, SMTP_STAGE_MAIL, 0, (struct smtp_status){4, 5, 3}, STR_NONE,
+                        STR("the server takes no more on a connection"));
+    session_leave(s, "closed", NULL);
+    if (y->todo_count < asked) {
+        y->connections = 0; /* somebody was settled, so this cannot go on for ever */
+    } else {
+        y->soft++;
+        y->target++;
+    }
+    session_connect(s);
 }
 
 /* ---- the end of a connection ---- */

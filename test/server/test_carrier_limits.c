@@ -117,6 +117,20 @@ static void servers_with_limits_of_their_own(void **state)
     assert_int_equal(w->servers[0].connections, 25);
 }
 
+/* The one MAIL of each connection is refused for its parameters, and so on for ever. */
+static void a_server_that_lets_nobody_begin(void **state)
+{
+    (void)state;
+    rule(0, "EHLO", "250-mx\r\n250-SIZE\r\n250 LIMITS MAILMAX=1\r\n");
+    rule(0, "MAIL", "555 5.5.4 not like that\r\n");
+    world_send(w, 1, (struct mail){.domain = "a.test"});
+    for (int turn = 0; !w->carried && w->servers[0].connections <= CARRIER_HOSTS; turn++)
+        run_for(w->loop, 1);
+    run_until(w->loop, &w->carried, 1);
+    assert_int_equal(results_with(SMTP_CLIENT_DEFERRED), 1);
+    assert_in_range(w->servers[0].connections, 1, CARRIER_HOSTS);
+}
+
 /* ---- what waits ---- */
 
 static void what_is_too_much_is_put_back(void **state)
@@ -294,6 +308,7 @@ int main(void)
         TEST(what_is_idle_is_used_at_once),
         TEST(so_many_a_minute),
         TEST(servers_with_limits_of_their_own),
+        TEST(a_server_that_lets_nobody_begin),
         TEST(what_is_too_much_is_put_back),
         TEST(a_site_that_is_dead_rests),
         TEST(the_carrier_is_full),
