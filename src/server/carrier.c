@@ -116,6 +116,7 @@ struct carrier *carrier_new(struct io_loop *loop, const struct config *config, s
     list_init(&c->sessions);
     list_init(&c->idle);
     list_init(&c->goodbyes);
+    list_init(&c->unsaid);
     buf_init(&c->scratch, IPC_MESSAGE_MAX + 1024);
     arena_init(&c->message_arena, MESSAGE_CHUNK, MESSAGE_MEMORY);
     lookup_init(&c->lookup, loop);

@@ -139,6 +139,7 @@ struct carry {
     uint64_t                   until_ms;
     /* CARRIED. */
     struct buf                 said;
+    struct list                unsaid; /* in carrier.unsaid: this back has not been told */
 };
 
 enum session_state {
@@ -176,6 +177,7 @@ struct carrier {
     struct map             routing_map, site_map;
     struct list            routings, parkings, sessions, idle; /* the oldest first */
     struct list            goodbyes;                           /* connections that only end */
+    struct list            unsaid;                             /* carriages that are CARRIED */
     size_t                 idle_count, goodbye_count, files_most;
     struct sites           sites;
     struct site_rules      rests; /* rest_ms, rest_most_ms */
@@ -216,6 +218,7 @@ void carry_note_plain(struct carry *y, enum smtp_client_verdict verdict, struct 
 void carry_compact(struct carry *y); /* takes those that are settled out of what is to do */
 /* All are settled: tells back. */
 void carry_settle(struct carry *y);
+void carrier_say_carried(struct carrier *c); /* of what is unsaid, as much as the channel takes now */
 
 /* carrier_route.c */
 void routing_join(struct carry *y); /* then carrier_site_enter, or the carriage is settled; perhaps now */

@@ -1,7 +1,8 @@
 /* carrier_back.c: the channel to back, and the life of a carriage; the diagram is in carrier.h.
  *
  * A result is encoded once, when it is known, and everything else of the carriage ends then: what waits to be recorded
- * is small, and saying it again to another back is one call. */
+ * is small, and saying it again to another back is one call. Results may be more than the channel holds, where back was
+ * away or is slow: they wait for their turn, for a channel that overflows has ended. */
 #include "server/carrier.h"
 #include "server/counters.h"
 #include "server/log.h"
@@ -14,7 +15,8 @@ enum {
     CARRY_CHUNK = 4096,
     CARRY_ARENA = 4 * IPC_MESSAGE_MAX,
     SAID_MAX = 2 * IPC_MESSAGE_MAX,
-    TEXT_SHORT = 100, /* of each of very many recipients with very long replies */
+    TEXT_SHORT = 100,       /* of each of very many recipients with very long replies */
+    UNSENT_PAUSE = 1 << 20, /* octets in the channel: further results wait */
 };
 
 static const struct smtp_status no_memory = {4, 3, 0}, wrong_route = {4, 3, 5};
@@ -31,6 +33,16 @@ static void say(struct carrier *c, const struct carriage_message *m)
 void carrier_room(struct carrier *c, struct carrier_parking *p, uint32_t room)
 {
     say(c, &(struct carriage_message){.kind = CARRIAGE_ROOM, .site = p->number, .room = room});
+}
+
+void carrier_say_carried(struct carrier *c)
+{
+    struct list *link;
+
+    while (c->back && io_ipc_unsent(c->back) < UNSENT_PAUSE && (link = list_first(&c->unsaid))) {
+        list_remove(link);
+        io_ipc_send(c->back, buf_str(&LIST_ITEM(link, struct carry, unsaid)->said), -1);
+    }
 }
 
 /* ---- a carriage's life ---- */
@@ -70,6 +82,7 @@ void carry_change(struct carry *y, enum carry_state to)
 static void carry_drop(struct carry *y)
 {
     recount(y, 0);
+    list_remove(&y->unsaid);
     arena_done(&y->arena);
     buf_done(&y->said);
     free(y->indices);
@@ -218,8 +231,8 @@ void carry_settle(struct carry *y)
         log_notice(LOG_LEVEL_ERROR, "out of memory: the result of a message cannot be kept");
         abort();
     }
-    if (c->back)
-        io_ipc_send(c->back, buf_str(&y->said), -1);
+    list_push(&c->unsaid, &y->unsaid);
+    carrier_say_carried(c);
 }
 
 /* ---- what back says ---- */
@@ -256,6 +269,7 @@ static struct carry *carry_new(struct carrier *c, struct str message)
     arena_init(&y->arena, CARRY_CHUNK, CARRY_ARENA);
     buf_init(&y->said, SAID_MAX);
     list_init(&y->routing_link);
+    list_init(&y->unsaid);
     message = arena_str(&y->arena, message);
     if (message.data && carriage_get(message, &y->arena, &m)) {
         y->carriage = m.carriage;
@@ -406,9 +420,9 @@ void carrier_welcome(struct carrier *c)
         const struct carriage_message open = {.kind = CARRIAGE_OPEN, .carriage = y->carriage};
 
         say(c, &open);
+        if (y->state == CARRY_CARRIED && list_is_empty(&y->unsaid))
+            list_push(&c->unsaid, &y->unsaid);
     }
-    for (size_t at = 0; c->back && (y = map_next(&c->carries, &at));)
-        if (y->state == CARRY_CARRIED)
-            io_ipc_send(c->back, buf_str(&y->said), -1);
     say(c, &(struct carriage_message){.kind = CARRIAGE_WELCOME});
+    carrier_say_carried(c);
 }

@@ -296,6 +296,7 @@ void carrier_pump(void *carrier)
     struct carry   *y;
     uint64_t        wake_ms;
 
+    carrier_say_carried(c);
     if (c->draining)
         return;
     /* Idle connections must not keep others from theirs. */

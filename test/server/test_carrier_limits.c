@@ -222,6 +222,35 @@ static void what_is_not_recorded_is_little(void **state)
     assert_int_equal(w->carrier->carries.used, 90);
 }
 
+/* More than a channel holds: what a back that was away for long is to hear comes as fast as it reads. */
+static void very_much_is_to_be_said(void **state)
+{
+    enum { MANY = 340, AT_ONCE = 85, RECIPIENTS = CARRIAGE_RECIPIENTS_MAX };
+    static char no[520] = "550 ";
+
+    (void)state;
+    memset(no + 4, 'x', 505);
+    memcpy(no + 509, "\r\n", 3);
+    rule(0, "RCPT", no);
+    w->records = false;
+    for (uint64_t i = 0; i < MANY; i += AT_ONCE) {
+        for (uint64_t k = 0; k < AT_ONCE; k++)
+            world_send(w, i + k + 1, (struct mail){.domain = "a.test", .recipients = RECIPIENTS});
+        run_until(w->loop, &w->carried, (int)(i + AT_ONCE));
+    }
+    assert_int_equal(w->carried, MANY);
+    w->records = true;
+    back_begin(w);
+    assert_true(io_ipc_unsent(w->carrier->back) < 8 << 20);
+    run_until(w->loop, &w->carried, 2 * MANY);
+    assert_int_equal(w->carried, 2 * MANY);
+    assert_int_equal(w->opened, MANY);
+    for (int turn = 0; turn < 1000 && w->carrier->carries.used; turn++)
+        run_for(w->loop, 1);
+    assert_int_equal(w->carrier->carries.used, 0);
+    assert_non_null(w->carrier->back);
+}
+
 /* ---- harm ---- */
 
 static void very_many_hosts(void **state)
@@ -313,6 +342,7 @@ int main(void)
         TEST(a_site_that_is_dead_rests),
         TEST(the_carrier_is_full),
         TEST(what_is_not_recorded_is_little),
+        TEST(very_much_is_to_be_said),
         TEST(very_many_hosts),
         TEST(nonsense_is_survived),
         TEST(slow_ones_keep_nobody),
