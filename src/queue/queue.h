@@ -81,6 +81,7 @@ struct queue_message {
     bool parked : 1;   /* waits for room on its way out; set by back */
     bool hurried : 1;  /* an operator wants it tried now; set by back */
     bool out : 1;      /* another server is being asked to take it; set by back */
+    bool was_out : 1;  /* it was, at some time since this process began; set by back */
 };
 
 /* Of all its recipients, also those that expansions brought. */

@@ -3,7 +3,7 @@
  * Several carriers may live during a reload; the newest gets what is new, and the others end what they have. Nothing is
  * given, to none of them, before each has said WELCOME: until then it is not known what it has from a back that ended.
  * What comes from a carrier is checked as if it had fallen into a stranger's hands: it can say what became of what it
- * was given, and at its start name messages that are in the queue, no more.
+ * was given, and at the start of its channel name mail for other servers that it may have been given, no more.
  *
  * Rejected: to keep each attempt in memory until the last server of a thousand has answered. */
 #include "server/back.h"
@@ -86,7 +86,7 @@ struct back_carriage *back_carriage_new(struct back *b, struct back_carrier *car
     list_init(&c->answered);
     list_push(&carrier->carriages, &c->link);
     if (m)
-        m->out = true;
+        m->out = m->was_out = true;
     return c;
 }
 
@@ -205,8 +205,8 @@ static bool on_open(struct back_carrier *carrier, const struct carriage *given)
         return false;
     if (!m)
         return true; /* its outcome will be answered at once */
-    if (given->indices[given->recipient_count - 1] >= m->recipient_count)
-        return false;
+    if (!(m->replayed || m->was_out) || given->indices[given->recipient_count - 1] >= m->recipient_count)
+        return false; /* nobody can have given that away */
     indices = malloc(given->recipient_count * sizeof *indices);
     if (!indices)
         role_give_up("out of memory", NULL);
@@ -398,7 +398,8 @@ void carry_take(struct attempt *a)
 {
     for (struct back_carriage *c = back_carriage_first(a->back, a->id); c; c = c->next) {
         for (size_t i = 0; i < c->count; i++)
-            if (c->indices[i] < a->count && a->to[c->indices[i]].state == RECIPIENT_PENDING)
+            if (c->indices[i] < a->count && a->to[c->indices[i]].state == RECIPIENT_PENDING &&
+                way_may_lead_out(a, c->indices[i]))
                 a->to[c->indices[i]].given = true;
         if (c->state == BACK_CARRIAGE_OUT || c->state == BACK_CARRIAGE_TAKEN)
             continue;

@@ -115,6 +115,8 @@ void                  back_carrier_rest(struct back_carrier *c); /* it gets noth
 
 /* back_way.c: which way a recipient leaves. */
 bool       way_leads_out(const struct attempt *a, size_t i); /* its domain is none of ours */
+/* It may: an address of ours, too, where one of our domains is delivered to another server. */
+bool       way_may_lead_out(const struct attempt *a, size_t i);
 /* The recipient leaves: it is put with those that go the same way (carry_give gives them away), or is through with it,
  * since its way is "discard:" or "hold:". `deliver`: of its domain; empty: the route says. What is to be logged; NULL:
  * nothing yet. False: no memory. */

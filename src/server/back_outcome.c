@@ -131,8 +131,8 @@ void outcome_apply(struct attempt *a, const struct back_carriage *c)
     for (size_t k = 0; k < c->count; k++) {
         size_t i = c->indices[k];
 
-        if (i >= a->count || a->to[i].state != RECIPIENT_PENDING)
-            continue; /* removed meanwhile */
+        if (i >= a->count || a->to[i].state != RECIPIENT_PENDING || !way_may_lead_out(a, i))
+            continue; /* removed meanwhile, or never given */
         a->to[i].tried = true;
         a->to[i].permanent = false;
         a->to[i].began_ms = c->given_ms;

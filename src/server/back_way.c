@@ -16,6 +16,16 @@ bool way_leads_out(const struct attempt *a, size_t i)
     return !config_domain_find(a->back->config, a->to[i].address.domain);
 }
 
+bool way_may_lead_out(const struct attempt *a, size_t i)
+{
+    const struct config *config = a->back->config;
+    bool                 leaves = way_leads_out(a, i);
+
+    for (size_t k = 0; k < config->domain_count && !leaves; k++)
+        leaves = !str_starts(str_from(config->domains[k].deliver), STR("maildir:"));
+    return leaves;
+}
+
 static bool is_mx(struct str via) { return str_eq(via, STR("mx")); }
 static bool is_hold(struct str via) { return str_eq(via, STR("hold:")); }
 

@@ -238,6 +238,16 @@ static void no_notices_for_strangers(void)
     CHECK(given_count == 1 && given[0].c.recipients[0].notify == NOTIFY_NEVER && given[0].c.indices[0] == 1);
 }
 
+/* As if it had been read when back began. */
+static void was_there_before(void) { queue_find(&back->queue, message_id)->replayed = true; }
+
+static void open_all(uint32_t *indices, size_t count)
+{
+    const struct carriage c = {.id = message_id, .indices = indices, .recipient_count = count};
+
+    carrier_say(&(struct carriage_message){.kind = CARRIAGE_OPEN, .carriage = c});
+}
+
 /* A predecessor gave it away: it is not given again, and its outcome counts. */
 static void opened(void)
 {
@@ -250,6 +260,7 @@ static void opened(void)
     send_mail(CLASS_RELAY, "sender", TO("a@one.test", "b@two.test"), 0);
     settle();
     CHECK(given_count == 0 && queue_find(&back->queue, message_id)->parked);
+    was_there_before();
     g.c = (struct carriage){.id = message_id, .indices = &zero, .recipient_count = 1};
     carrier_say(&(struct carriage_message){.kind = CARRIAGE_OPEN, .carriage = g.c});
     carrier_say(&(struct carriage_message){.kind = CARRIAGE_WELCOME});
@@ -277,6 +288,7 @@ static void opened_by_another(void)
     send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
     settle();
     CHECK(given_count == 0);
+    was_there_before();
     carrier = old;
     carrier_say(&(struct carriage_message){.kind = CARRIAGE_OPEN,
                                            .carriage = {.id = message_id, .indices = &zero, .recipient_count = 1}});
@@ -349,6 +361,56 @@ static void own_limit(void)
     CHECK(given_count == 3 && back->queue.messages == 0);
 }
 
+/* A carrier that names what it cannot have: of mail that came later, and of our own mailboxes, it decides nothing. */
+static void opened_falsely(void)
+{
+    uint32_t     all[] = {0, 1};
+    struct given g = {.c = {.recipient_count = 2}};
+
+    begin("");
+    carrier_begin(false);
+    settle_blindly = true;
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test", "b@two.test"), 0);
+    settle();
+    open_all(all, 2);
+    settle();
+    CHECK(back->carry.messages.used == 0);
+    io_ipc_free(carrier);
+
+    carrier_begin(false);
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test", "failed"), 0); /* one of ours that cannot be delivered yet */
+    settle();
+    was_there_before();
+    open_all(all, 2);
+    g.c.id = message_id;
+    accept_it(&g);
+    pass(50);
+    CHECK(recorded_count == 1 && queue_find(&back->queue, message_id));
+    CHECK(queue_find(&back->queue, message_id)->pending == 1);
+}
+
+/* The channel was lost and not the carrier: on the next one it says what it has. */
+static void opened_again(void)
+{
+    uint32_t zero = 0;
+
+    begin("");
+    carrier_begin(true);
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
+    settle();
+    CHECK(given_count == 1);
+    io_ipc_free(carrier);
+    settle();
+    CHECK(back->carry.messages.used == 0);
+    carrier_begin(false);
+    open_all(&zero, 1);
+    settle();
+    CHECK(back->carry.messages.used == 1);
+    accept_it(&given[0]);
+    settle();
+    CHECK(!back->queue.messages);
+}
+
 /* An operator removes what is under way; its outcome is nobody's. */
 static void removed(void)
 {
@@ -408,6 +470,8 @@ CASE(own_lmtp)
 CASE(no_notices_for_strangers)
 CASE(opened)
 CASE(opened_by_another)
+CASE(opened_falsely)
+CASE(opened_again)
 CASE(cut)
 CASE(room)
 CASE(own_limit)
@@ -433,6 +497,8 @@ int main(void)
         cmocka_unit_test(test_no_notices_for_strangers),
         cmocka_unit_test(test_opened),
         cmocka_unit_test(test_opened_by_another),
+        cmocka_unit_test(test_opened_falsely),
+        cmocka_unit_test(test_opened_again),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_own_limit),
