@@ -31,6 +31,7 @@ struct io_dns {
     struct io_watch *watch;
     struct list      questions;
     uint64_t         timeout_ms;
+    bool             broken;
     struct file      resolv_conf, anchors;
 };
 
@@ -98,12 +99,20 @@ static struct dns_answer refusal(int status)
     return (struct dns_answer){.outcome = DNS_FAILED, .why = ub_strerror(status)};
 }
 
+/* Without memory, or a thread, the library does not get going again: from then on it refuses all questions, or loses
+ * them. */
+static void note_status(struct io_dns *d, int status)
+{
+    d->broken |= status != UB_NOERROR && status != UB_SYNTAX && status != UB_SERVFAIL;
+}
+
 static void resolved(void *arg, int status, struct ub_result *r)
 {
     struct io_dns_question *q = arg;
     struct str              records[RECORDS_MAX];
     struct dns_answer       a = {.outcome = DNS_FAILED, .records = records};
 
+    note_status(q->dns, status);
     if (status != 0 || !r) {
         a = refusal(status);
     } else {
@@ -143,7 +152,7 @@ static void ready(unsigned what, void *arg)
     struct io_dns *d = arg;
 
     (void)what;
-    ub_process(d->context);
+    note_status(d, ub_process(d->context));
 }
 
 struct io_dns_question *io_dns_ask(struct io_dns *d, struct str name, enum dns_type type,
@@ -167,6 +176,7 @@ struct io_dns_question *io_dns_ask(struct io_dns *d, struct str name, enum dns_t
     snprintf(text, sizeof text, "%.*s", STR_ARG(str_part(name, 0, DNS_NAME_MAX)));
     if (name.len && strlen(text) == name.len)
         status = ub_resolve_async(d->context, text, (int)type, CLASS_IN, q, resolved, &q->id);
+    note_status(d, status);
     if (status == UB_NOMEM) {
         question_free(q);
         return NULL;
@@ -218,6 +228,8 @@ static bool has_changed(const struct file *f)
            (now.st_dev != f->stat.st_dev || now.st_ino != f->stat.st_ino || now.st_size != f->stat.st_size ||
             now.st_mtim.tv_sec != f->stat.st_mtim.tv_sec || now.st_mtim.tv_nsec != f->stat.st_mtim.tv_nsec);
 }
+
+bool io_dns_is_broken(const struct io_dns *d) { return d->broken; }
 
 bool io_dns_is_stale(const struct io_dns *d) { return has_changed(&d->resolv_conf) || has_changed(&d->anchors); }
 

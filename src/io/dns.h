@@ -24,6 +24,8 @@ struct io_dns *io_dns_new(struct io_loop *loop, const struct io_dns_options *opt
 void           io_dns_free(struct io_dns *d); /* open questions end without an answer */
 /* Another file than the one that was read stands there now; not where there is none, for that is no better. */
 bool           io_dns_is_stale(const struct io_dns *d);
+/* The library had no memory, or no thread, and will not get going again: free it, or end, and begin anew. */
+bool           io_dns_is_broken(const struct io_dns *d);
 
 /* `name` without a dot at its end. `answered` is called once, never inside this call; what it gets is valid during the
  * call, and the question is gone afterwards. NULL: no memory. */

@@ -179,11 +179,10 @@ static bool start(struct role_context *c, struct err *err)
     list_init(&b->writing);
     list_init(&b->attempts);
     list_init(&b->orders);
-    back_carry_init(b);
     io_work_start(b->loop, (unsigned)(threads < 4                      ? 4
                                       : threads > DELIVERY_THREADS_MAX ? DELIVERY_THREADS_MAX
                                                                        : threads));
-    if (!timers(b, err))
+    if (!back_carry_init(b, err) || !timers(b, err))
         return false;
     b->writer = lane_writer_open(role_lane_dir(config, LANE_BACK, &b->scratch).data, &options, err);
     if (!b->writer || !back_lanes_replay(b, err))

@@ -20,6 +20,7 @@ enum {
     REST_MS = 2000,        /* of a carrier that takes nothing */
     LONG_MS = 3600 * 1000, /* a message of which all is under way is looked at all the same */
     GATHER_MS = 10 * 1000, /* an outcome waits for those of the message's other carriages */
+    SAY_MAX = 64,          /* octets of RECORDED or CANCEL */
     ARENA_CHUNK = 16 << 10,
     ARENA_MAX = 8 << 20,
 };
@@ -186,12 +187,11 @@ void back_carrier_rest(struct back_carrier *c) { c->rests_until_ms = io_loop_now
 void back_carrier_say(struct back_carrier *carrier, enum carriage_kind kind, uint64_t id, uint32_t number)
 {
     struct carriage_message m = {.kind = kind, .carried = {.id = id, .number = number}};
-    struct buf              out;
+    struct buf             *out = &carrier->back->carry.out;
 
-    buf_init(&out, 64);
-    if (carriage_put(&m, &out))
-        back_carrier_send(carrier, buf_str(&out), -1);
-    buf_done(&out);
+    buf_clear(out);
+    if (carriage_put(&m, out))
+        back_carrier_send(carrier, buf_str(out), -1);
 }
 
 static bool on_open(struct back_carrier *carrier, const struct carriage *given)
@@ -450,12 +450,20 @@ bool back_carry_is_idle(const struct back *b)
     return !b->carry.attempts && list_is_empty(&b->carry.answered) && list_is_empty(&b->carry.gathering);
 }
 
-void back_carry_init(struct back *b)
+/* A message that is lost for want of memory would leave its recipients under way for ever. */
+bool back_carry_init(struct back *b, struct err *err)
 {
+    static_assert(CARRIAGE_RECIPIENTS_MAX * sizeof(struct carried_recipient) <= ARENA_CHUNK, "no message needs more");
+
     list_init(&b->carry.carriers);
     list_init(&b->carry.answered);
     list_init(&b->carry.gathering);
     map_init(&b->carry.messages, b->seed);
     map_init(&b->carry.recalls, b->seed);
     arena_init(&b->carry.arena, ARENA_CHUNK, ARENA_MAX);
+    buf_init(&b->carry.out, SAY_MAX);
+    if (!arena_alloc(&b->carry.arena, 1) || !buf_reserve(&b->carry.out, SAY_MAX))
+        return err_set(err, ERR_LIMIT, "out of memory");
+    arena_reset(&b->carry.arena);
+    return true;
 }

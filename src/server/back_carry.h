@@ -77,7 +77,8 @@ struct back_carry {
     unsigned         attempts;  /* that began with an outcome */
     struct back_park own;
     size_t           kept;  /* octets in `record` of carriages */
-    struct arena     arena; /* for decoding */
+    struct arena     arena; /* for decoding: a chunk of it is there from the start, and enough for a message */
+    struct buf       out;   /* for RECORDED and CANCEL: the same */
 };
 
 /* Recipients of a message that leave by the same way; several of these where they are too many for one carriage. */
@@ -91,7 +92,7 @@ struct way {
 };
 
 /* back_carry.c */
-void                  back_carry_init(struct back *b);
+bool                  back_carry_init(struct back *b, struct err *err);
 void                  back_carrier_attach(struct back *b, int fd); /* takes fd */
 bool                  back_carry_is_idle(const struct back *b);    /* nothing is known that is not recorded */
 bool                  back_carry_is_open(struct back *b);          /* something may be given now */

@@ -9,7 +9,7 @@
 
 enum {
     TICK_MS = 1000,
-    MESSAGE_CHUNK = 4096,
+    MESSAGE_CHUNK = 16 << 10, /* holds what any message needs */
     MESSAGE_MEMORY = 256 << 10,
     FILES_SPARE = 64, /* descriptors that are neither connections nor content */
     FILES_LEAST = 256,
@@ -86,6 +86,15 @@ static void limits_init(struct carrier *c)
     sites_init(&c->sites, c->next_number, most < left / 2 ? most : left / 2, left / 4);
 }
 
+/* To refuse what there is no memory for needs none. */
+static bool memory_init(struct carrier *c)
+{
+    bool ok = buf_reserve(&c->scratch, IPC_MESSAGE_MAX) && arena_alloc(&c->message_arena, 1);
+
+    arena_reset(&c->message_arena);
+    return ok;
+}
+
 static bool timers_init(struct carrier *c)
 {
     c->tick = io_timer_new(c->loop, tick, c);
@@ -123,7 +132,7 @@ struct carrier *carrier_new(struct io_loop *loop, const struct config *config, s
     limits_init(c);
     carrier_sites_init(c);
     io_loop_on_round(loop, carrier_pump, c);
-    if (timers_init(c))
+    if (memory_init(c) && timers_init(c))
         return c;
     err_set(err, ERR_LIMIT, "out of memory");
     carrier_free(c);

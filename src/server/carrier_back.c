@@ -1,8 +1,9 @@
 /* carrier_back.c: the channel to back, and the life of a carriage; the diagram is in carrier.h.
  *
  * A result is encoded once, when it is known, and everything else of the carriage ends then: what waits to be recorded
- * is small, and saying it again to another back is one call. Results may be more than the channel holds, where back was
- * away or is slow: they wait for their turn, for a channel that overflows has ended. */
+ * is small, and saying it again to another back is one call. Memory for the least of it is there from the start, so
+ * that no end of a message is ever lost. Results may be more than the channel holds, where back was away or is slow:
+ * they wait for their turn, for a channel that overflows has ended. */
 #include "server/carrier.h"
 #include "server/counters.h"
 #include "server/log.h"
@@ -15,6 +16,8 @@ enum {
     CARRY_CHUNK = 4096,
     CARRY_ARENA = 4 * IPC_MESSAGE_MAX,
     SAID_MAX = 2 * IPC_MESSAGE_MAX,
+    SAID_LEAST = 512,       /* octets of a result, without texts and new addresses: host and address, */
+    SAID_EACH = 16,         /* and those of each recipient */
     TEXT_SHORT = 100,       /* of each of very many recipients with very long replies */
     UNSENT_PAUSE = 1 << 20, /* octets in the channel: further results wait */
 };
@@ -196,6 +199,19 @@ static bool encode(struct carry *y)
     return carriage_put(&m, &y->said);
 }
 
+/* To octets of words; with none of them it fits into what was reserved. */
+static void shorten(struct carry *y, size_t words)
+{
+    for (size_t i = 0; i < y->result.recipient_count; i++) {
+        struct carried_recipient *to = &y->result.recipients[i];
+
+        to->text = STR_NONE;
+        to->words = str_part(to->words, 0, words);
+        if (!words)
+            to->moved_to = (struct mail_address){0};
+    }
+}
+
 static void count_results(const struct carry *y)
 {
     static const enum counter counters[] = {[SMTP_CLIENT_ACCEPTED] = COUNTER_remote_accepted_total,
@@ -213,11 +229,11 @@ void carry_settle(struct carry *y)
     carry_change(y, CARRY_CARRIED);
     count_results(y);
     if (!encode(y)) { /* a hundred recipients with long replies, or no memory for them */
-        for (size_t i = 0; i < y->result.recipient_count; i++) {
-            y->result.recipients[i].text = STR_NONE;
-            y->result.recipients[i].words = str_part(y->result.recipients[i].words, 0, TEXT_SHORT);
+        shorten(y, TEXT_SHORT);
+        if (!encode(y)) {
+            shorten(y, 0);
+            encode(y);
         }
-        encode(y);
     }
     routing_leave(y);
     body_close(y);
@@ -227,10 +243,7 @@ void carry_settle(struct carry *y)
                                     .indices = y->indices,
                                     .recipient_count = y->carriage.recipient_count};
     recount(y, sizeof *y + y->said.size);
-    if (!buf_ok(&y->said)) { /* back has it put off when we end; no memory even for this */
-        log_notice(LOG_LEVEL_ERROR, "out of memory: the result of a message cannot be kept");
-        abort();
-    }
+    assert(buf_ok(&y->said));
     list_push(&c->unsaid, &y->unsaid);
     carrier_say_carried(c);
 }
@@ -276,12 +289,13 @@ static struct carry *carry_new(struct carrier *c, struct str message)
         y->key = (struct carry_key){m.carriage.id, m.carriage.number};
         y->result = (struct carried){.id = m.carriage.id, .number = m.carriage.number};
         y->settings = config_route_titled(c->config, m.carriage.route);
-        if (arrays_alloc(y)) {
+        if (arrays_alloc(y) && buf_reserve(&y->said, SAID_LEAST + SAID_EACH * m.carriage.recipient_count)) {
             recount(y, sizeof *y + y->arena.used);
             return y;
         }
     }
     free(y->indices);
+    buf_done(&y->said);
     arena_done(&y->arena);
     free(y);
     return NULL;

@@ -150,18 +150,20 @@ void lookup_done(struct lookup *l)
 
 static void on_message(void *arg, struct str data, int fd)
 {
+    const struct dns_answer unread = {.outcome = DNS_FAILED, .why = "the answer cannot be read"}; /* or no memory */
     struct lookup          *l = arg;
-    struct lookup_question *q;
+    struct reader           r = reader_of(data);
+    struct lookup_question *q = map_get_u64(&l->by_tag, get_u32(&r));
     struct dns_answer       a;
     struct arena            arena;
     uint32_t                tag;
 
     if (fd >= 0)
         close(fd);
+    if (!q)
+        return;
     arena_init(&arena, 4096, ANSWER_MEMORY);
-    q = lookup_answer_get(data, &arena, &tag, &a) ? map_get_u64(&l->by_tag, tag) : NULL;
-    if (q)
-        answer(q, &a);
+    answer(q, lookup_answer_get(data, &arena, &tag, &a) ? &a : &unread);
     arena_done(&arena);
 }
 

@@ -144,6 +144,8 @@ struct resolver *resolver_new(struct io_loop *loop, const struct io_dns_options 
 
 bool resolver_is_stale(const struct resolver *r) { return io_dns_is_stale(r->dns); }
 
+bool resolver_is_broken(const struct resolver *r) { return io_dns_is_broken(r->dns); }
+
 void resolver_free(struct resolver *r)
 {
     if (!r)

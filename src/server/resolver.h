@@ -11,7 +11,8 @@ enum { RESOLVER_OPEN_MAX = 4096 }; /* questions of one asker at once; what is mo
 struct resolver;
 struct resolver *resolver_new(struct io_loop *loop, const struct io_dns_options *options, struct err *err);
 void             resolver_free(struct resolver *r);
-bool             resolver_is_stale(const struct resolver *r); /* io_dns_is_stale */
+bool             resolver_is_stale(const struct resolver *r);  /* io_dns_is_stale */
+bool             resolver_is_broken(const struct resolver *r); /* io_dns_is_broken */
 /* The channel of one who asks, until it ends. Takes fd. */
 bool             resolver_attach(struct resolver *r, int fd, struct err *err);
 

@@ -6,7 +6,7 @@
  *
  * It can open no file once it is confined. When /etc/resolv.conf or the trust anchor is replaced (at boot the network
  * often comes later than the mail server), it ends, and the one that master starts reads them; questions that are open
- * are put to that one (lookup.h). */
+ * are put to that one (lookup.h). It ends, too, when the library has got stuck for want of memory. */
 #include "server/log.h"
 #include "server/resolver.h"
 #include "server/role.h"
@@ -29,6 +29,8 @@ static void look(void *arg)
     struct resolver_role *r = arg;
     const bool            is_stale = resolver_is_stale(r->resolver);
 
+    if (resolver_is_broken(r->resolver))
+        role_give_up("questions cannot be asked for want of memory or threads", NULL);
     if (is_stale && r->was_stale) {
         log_notice(LOG_LEVEL_WARNING, "resolv.conf or the trust anchor has changed; starts over to read it anew");
         log_flush();
@@ -66,6 +68,8 @@ static void resolver_drain(struct role_context *c, uint64_t grace_ms)
     struct resolver_role *r = c->state;
 
     (void)grace_ms;
+    if (resolver_is_broken(r->resolver)) /* the library would wait for its own end for ever */
+        role_give_up("questions could not be asked", NULL);
     io_timer_free(r->timer);
     resolver_free(r->resolver);
     role_drained(c);

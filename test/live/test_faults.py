@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import LOAD, free_port, parsed, wait_until
+from nameserver import NameServer
 from scripted import Host
 
 PRELOAD = os.environ.get("TACIT_ALLOC_FAULTS", "")
@@ -241,12 +242,13 @@ def test_users_are_added_under_load(make_tacit, kind):
 
 # ---- memory ----
 
-def each_allocation(plan, story, most=400, seconds=5):
-    """story(n) runs with the n-th allocation failing, for n = 1, 2, ... until none fails; gives how many did."""
+def each_allocation(plan, story, most=400, seconds=5, count=1):
+    """story(n) runs with the n-th allocation failing, and the next ones up to `count`, for n = 1, 2, ... until none
+    fails; gives how many did."""
     end = time.monotonic() + seconds
     for n in range(1, most):
         plan.calls = plan.hits = 0
-        plan.count = 1
+        plan.count = count
         plan.at = n
         try:
             story(n)
@@ -319,29 +321,62 @@ def test_memory_of_back(planned):
     assert sorted(parsed(m)["X-Tag"] for m in t.mail("alice")) == sorted(sent)
 
 
-@needs_preload
-def test_memory_of_the_carrier(planned):
-    """Every message arrives, once, and the carrier goes on."""
-    host = Host("127.0.1.1", free_port(), extensions=["LIMITS MAILMAX=1"])  # each message has a connection of its own
-    extra = f'{RELAY} route "*" {{ via = "smtp://127.0.1.1:{host.port}" }} queue {{ retry = {{"200ms"}} }}'
-    t, plan = planned("carrier", extra=extra)
-    carrier = pid_of(t, "carrier")
+# ---- sending: who connects and who asks the DNS ----
+
+@pytest.fixture
+def remote(tmp_path):
+    """A server that takes the mail of every domain below remote.example, each message on a connection of its own; and
+    what a configuration needs to find it."""
+    host = Host("127.0.1.1", free_port(), extensions=["LIMITS MAILMAX=1"])
+    names = NameServer(tmp_path, "*.remote.example. MX 10 mx.hosts.example.\nmx.hosts.example. A 127.0.1.1").start()
+    host.smarthost = f'{RELAY} route "*" {{ via = "smtp://127.0.1.1:{host.port}" }} queue {{ retry = {{"200ms"}} }}'
+    host.by_dns = (f'{RELAY} route "*" {{ port = {host.port} }} queue {{ retry = {{"200ms"}} }} '
+                   f'dns {{ server = "{names.address}"  validate = false }}')
+    host.arrived = lambda tag: sum(parsed(m.content)["X-Tag"] == tag for m in list(host.messages))
+    yield host
+    host.stop()
+    names.stop()
+
+
+def sends_one_for_each_fault(t, plan, remote, count, name):
+    """What was sent, each message on a way of its own and with another allocation failing there."""
     sent = []
 
-    def arrived(tag):
-        return sum(parsed(m.content)["X-Tag"] == tag for m in list(host.messages))
-
     def story(n):
-        sent.append(f"carrier{n}")
-        assert send(t, sent[-1], "bob@remote.example", source=TRUSTED).startswith("250")
+        sent.append(f"{name}{n}")
+        assert send(t, sent[-1], f"bob@{sent[-1]}.remote.example", source=TRUSTED).startswith("250")
         end = time.monotonic() + 0.3
-        while not arrived(sent[-1]) and time.monotonic() < end:
+        while not remote.arrived(sent[-1]) and time.monotonic() < end:
             time.sleep(0.005)
-    assert each_allocation(plan, story, 100) > 10
+    each_allocation(plan, story, 100, 4, count)
+    return sent
+
+
+@needs_preload
+@pytest.mark.parametrize("way, count", [("smarthost", 1), ("by_dns", 1), ("by_dns", 5)])
+def test_memory_of_the_carrier(planned, remote, way, count):
+    """Every message arrives, once, and the carrier goes on."""
+    t, plan = planned("carrier", extra=getattr(remote, way))
+    carrier = pid_of(t, "carrier")
+    sent = sends_one_for_each_fault(t, plan, remote, count, "carrier")
+    assert len(sent) > 5
     wait_until(lambda: not t.queue(), 30)
-    assert [arrived(tag) for tag in sent] == [1] * len(sent)
+    assert [remote.arrived(tag) for tag in sent] == [1] * len(sent)
     assert pid_of(t, "carrier") == carrier
-    host.stop()
+
+
+@needs_preload
+@pytest.mark.parametrize("count", [1, 5])
+def test_memory_of_the_resolver(planned, remote, count):
+    """The library may lose a question, or get stuck: then another resolver takes its place."""
+    t, plan = planned("resolver", extra=remote.by_dns)
+    sent = sends_one_for_each_fault(t, plan, remote, count, "resolver")
+    sent.append("later")
+    assert send(t, "later", "bob@later.remote.example", source=TRUSTED).startswith("250")
+    wait_until(lambda: remote.arrived("later"), 20)
+    os.kill(pid_of(t, "resolver"), signal.SIGKILL)  # what one has lost is asked of the next
+    wait_until(lambda: not t.queue(), 20)
+    assert [remote.arrived(tag) for tag in sent] == [1] * len(sent)
 
 
 @needs_preload
