@@ -123,7 +123,7 @@ static void spare_done(void *arg)
 
 static void prepare_spare(struct front *f)
 {
-    if (!lane_wants_spare(f->lane))
+    if (f->draining || !lane_wants_spare(f->lane)) /* the last answer may have closed the lane */
         return;
     f->working++;
     if (!io_work(f->loop, run_spare, spare_done, f))

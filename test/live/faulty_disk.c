@@ -5,6 +5,7 @@
  *
  *   which call   s: syncs  w: writes  c: files that are made  a: room that is allocated  r: renames  -: none
  *   how          I: EIO  S: ENOSPC  Q: EDQUOT  N: EINTR, every other time  H: in part (writes)
+ *                W: it waits until something else is ordered, and is done then
  *   where        f: fronts  b: back  a: everywhere
  *
  * The map stays readable in a process that may open no file any more. A library in LD_PRELOAD was rejected: it has to
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 static const volatile char *order; /* three letters */
@@ -29,6 +31,11 @@ static bool fails(char call)
 
     if (which != call || (where != 'a' && where != role) || (how == 'H' && call != 'w'))
         return false;
+    if (how == 'W') {
+        while (order[0] == call && order[1] == 'W')
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        return false;
+    }
     again = how == 'N' && !again;
     errno = how == 'S' ? ENOSPC : how == 'Q' ? EDQUOT : how == 'N' ? EINTR : EIO;
     return how != 'N' || again;

@@ -1,6 +1,9 @@
 """The disk fails under a running server: the sender is told to come again, the session goes on, and nothing that was
 refused turns up later. test/spool/test_faults.c does this for every single call; here it is seen from outside."""
 import os
+import signal
+import socket
+import time
 
 import pytest
 
@@ -140,3 +143,31 @@ def test_back_whose_disk_fails(faulty):
     t.start()
     assert t.queue() == []
     assert subjects(t) == sorted(sent)
+
+
+def test_the_last_message_of_a_front_whose_client_has_gone(faulty):
+    """It drains while the message is being committed, and ends in peace when it was."""
+    t, disk = faulty
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(t.data / "run" / "submit.sock"))
+    client.settimeout(20)
+
+    def say(line, code):
+        client.sendall(line.encode() + b"\r\n")
+        assert client.recv(4096).startswith(code), line
+    assert client.recv(4096).startswith(b"220")
+    say("EHLO here", b"250")
+    say("MAIL FROM:<s@elsewhere.example>", b"250")
+    say("RCPT TO:<alice@example.test>", b"250")
+    say("BDAT 15\r\nSubject: last\r\n", b"250")
+    disk.fail("s", "W", "f")
+    client.sendall(b"BDAT 2\r\n\r\nBDAT 3 LAST\r\nx\r\n")
+    client.close()  # the reply to the second chunk finds nobody
+    t.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping" in t.log(), 20)
+    time.sleep(0.5)  # by then the front knows of both; if it does not, less is tested
+    disk.heal()
+    assert t.process.wait(40) == 0 and t.stop() == 0
+    assert "was killed by signal" not in t.log()
+    t.start()
+    wait_until(lambda: subjects(t) == ["last"], 20)
