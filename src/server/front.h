@@ -201,7 +201,8 @@ void     front_may_be_drained(struct front *f); /* call when something has ended
 /* front_accept.c */
 bool front_listen(struct front *f, unsigned number, int fd, struct err *err);
 void front_unlisten(struct front *f);
-/* The session is at another address than its connection says. False: that network has too many. */
+/* Where the session's client is, or that it is elsewhere than its connection says. False: that network, or user of this
+ * machine, has too many. */
 bool front_set_client(struct front_session *s, const struct io_address *a);
 /* Nobody knows where the client is: it is no relay, and no network counts it. */
 void front_forget_client(struct front_session *s);

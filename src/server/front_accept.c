@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { LOCAL_SHARE = 4 /* of all sessions, the part that one user of this machine may have */ };
+
 static const struct config_networks no_networks;
 
 static const struct config_networks *balancers(const struct front_listener *l)
@@ -34,22 +36,37 @@ static void set_host(struct front_session *s, const struct io_address *a)
     s->port = io_address_port(a);
 }
 
+/* A user of this machine is a network of its own. */
+static struct io_network network_of(const struct front_session *s, const struct io_address *a)
+{
+    struct io_network n = {{'u'}};
+    const long        uid = io_stream_peer_uid(s->stream);
+
+    _Static_assert(sizeof uid < sizeof n.bytes, "the number of a user has room");
+    if (!s->is_local_socket)
+        return io_address_network(a);
+    memcpy(n.bytes + 1, &uid, sizeof uid);
+    return n;
+}
+
 bool front_set_client(struct front_session *s, const struct io_address *a)
 {
-    struct role_context *c = s->front->role;
-    struct io_network    network = io_address_network(a);
-    uint64_t             key;
+    const struct config_limits *l = &s->front->config->limits;
+    struct role_context        *c = s->front->role;
+    struct io_network           network = network_of(s, a);
+    uint64_t                    limit = s->is_local_socket ? l->sessions / LOCAL_SHARE + 1 : l->sessions_per_client;
+    uint64_t                    key;
 
     set_host(s, a);
     s->is_relay = config_networks_have(&s->front->config->relay.networks, a);
     if (s->counted)
         clients_leave(c->counters, c->slot, s->client_key);
     s->counted = false;
-    if (s->is_relay || s->is_local_socket)
+    if (s->is_relay)
         return true;
     key = clients_key(c->counters, &network);
     s->client_key = key;
-    return clients_enter(c->counters, c->slot, key, s->front->config->limits.sessions_per_client, &s->counted);
+    return clients_enter(c->counters, c->slot, key, limit, &s->counted);
 }
 
 void front_forget_client(struct front_session *s)
@@ -78,11 +95,14 @@ static void greet(struct front_session *s)
 
 static void known(struct front_session *s, const struct io_address *client)
 {
-    const struct smtp_reply many = SMTP_REPLY(421, 4, 7, 0, "Too many sessions from your network, try again later");
-    uint64_t                delay_ms = s->front->config->limits.greeting_delay;
+    const struct smtp_reply many =
+        s->is_local_socket ? SMTP_REPLY(421, 4, 7, 0, "Too many sessions of your user, try again later")
+                           : SMTP_REPLY(421, 4, 7, 0, "Too many sessions from your network, try again later");
+    uint64_t delay_ms = s->front->config->limits.greeting_delay;
 
     if (!front_set_client(s, client)) {
-        front_session_refuse(s, &many, "too many sessions from the network");
+        front_session_refuse(
+            s, &many, s->is_local_socket ? "too many sessions of the user" : "too many sessions from the network");
         return;
     }
     s->config.xclient = s->listener->config && config_networks_have(&s->listener->config->xclient, client);

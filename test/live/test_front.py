@@ -2,6 +2,7 @@
 what it writes down."""
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -203,6 +204,21 @@ def test_the_limit_of_a_network_does_not_count_relays(make_tacit):
     assert all(c.greeting.startswith("220") for c in relays)
     held = [t.connect(source="127.0.0.7") for _ in range(4)]
     assert [c.greeting[:3] for c in held] == ["220", "220", "220", "421"]
+
+
+def test_one_local_user_does_not_get_all_sessions(make_tacit):
+    t = make_tacit(extra="limits { sessions = 12 }").start()
+    held, greetings = [], []
+    for _ in range(6):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].connect(str(t.data / "run" / "submit.sock"))
+        held[-1].settimeout(20)
+        greetings.append(held[-1].recv(1000)[:9])
+    assert greetings == [b"220 mx.ex"] * 4 + [b"421 4.7.0"] * 2
+    with t.connect() as c:
+        assert c.greeting.startswith("220")
+    for s in held:
+        s.close()
 
 
 def test_a_question_is_put_to_the_next_keeper(make_tacit):
