@@ -1,11 +1,13 @@
 /* counters.c: counters in shared memory.
  *
  * Adding is one relaxed atomic addition, so work threads may count too. A memfd rather than a file: nothing to clean
- * up, and nothing that a restart of the whole could misread. */
+ * up, and nothing that a restart of the whole could misread. Its size is sealed: a role that has fallen into wrong
+ * hands could cut it, and whoever counts then, master too, would end by SIGBUS. */
 #include "server/counters.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,9 +36,10 @@ const char *role_name(enum role role)
 struct counters *counters_create(int *ret_fd, struct err *err)
 {
     struct counters *all;
-    int              fd = memfd_create("tacit-counters", MFD_CLOEXEC);
+    int              fd = memfd_create("tacit-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-    if (fd < 0 || ftruncate(fd, sizeof *all) != 0) {
+    if (fd < 0 || ftruncate(fd, sizeof *all) != 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
         err_set_os(err, errno, "memory for counters");
         if (fd >= 0)
             close(fd);

@@ -178,12 +178,27 @@ static void control_messages_come_back_as_sent(void **state)
     assert_false(control_get(STR("\x07\x09\x00"), &(struct control){0}));     /* no such class */
 }
 
+/* All roles hold it; what one of them cut all others would miss. */
+static void nobody_cuts_it(void **state)
+{
+    struct err       err;
+    int              fd;
+    struct counters *all = counters_create(&fd, &err);
+
+    (void)state;
+    assert_non_null(all);
+    assert_int_equal(ftruncate(fd, 0), -1);
+    assert_int_equal(ftruncate(fd, sizeof *all + 4096), -1);
+    assert_int_equal(munmap(all, sizeof *all), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(processes_and_threads_add_up),       cmocka_unit_test(slots_do_not_collide),
-        cmocka_unit_test(another_versions_memory_is_refused), cmocka_unit_test(prometheus_can_read_it),
-        cmocka_unit_test(control_messages_come_back_as_sent),
+        cmocka_unit_test(nobody_cuts_it),         cmocka_unit_test(processes_and_threads_add_up),
+        cmocka_unit_test(slots_do_not_collide),   cmocka_unit_test(another_versions_memory_is_refused),
+        cmocka_unit_test(prometheus_can_read_it), cmocka_unit_test(control_messages_come_back_as_sent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
