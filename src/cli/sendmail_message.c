@@ -79,6 +79,19 @@ static bool note_list(struct sendmail_message *m, struct str body, struct err *e
     return true;
 }
 
+/* A part of the header that is taken for the body would be shown to all recipients, with Bcc. */
+static bool header_ends(struct str text, size_t end)
+{
+    struct mail_scan scan;
+
+    if (text.len <= MAIL_HEADER_MAX)
+        return true;
+    mail_scan_init(&scan, STR_NONE);
+    mail_scan_feed(&scan, text);
+    mail_scan_end(&scan);
+    return scan.header_len <= end;
+}
+
 bool sendmail_message_make(struct sendmail_message *m, struct str input, const struct sendmail_message_rules *rules,
                            uint64_t now_ms, struct err *err)
 {
@@ -106,6 +119,8 @@ bool sendmail_message_make(struct sendmail_message *m, struct str input, const s
         if (!is_bcc || !rules->drop_bcc)
             append_crlf(&m->content, field.raw);
     }
+    if (!header_ends(text, fields.at))
+        return err_set(err, ERR_LIMIT, "the message's header is larger than %d octets", MAIL_HEADER_MAX);
     if (!has_from && !mail_address_is_null(rules->sender))
         append_from(&m->content, rules);
     if (!has_date) {

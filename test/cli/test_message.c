@@ -1,6 +1,7 @@
 /* test_message.c: whom a message is for, and what sendmail makes of it. */
 #include "cli/address_list.h"
 #include "cli/sendmail_message.h"
+#include "mail/header.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -152,6 +153,28 @@ static void test_recipient_fields(void **state)
     buf_done(&m.content);
 }
 
+/* What stands behind a header that is too long must not become content. */
+static void test_endless_header(void **state)
+{
+    static const struct sendmail_message_rules rules = {.sender = &sender, .drop_bcc = true};
+    struct sendmail_message                    m = {0};
+    struct buf                                 input;
+    struct err                                 err = {0};
+
+    (void)state;
+    buf_init(&input, 2 * MAIL_HEADER_MAX);
+    buf_init(&m.content, 4 * MAIL_HEADER_MAX);
+    buf_append_z(&input, "To: a@b.example\n");
+    while (input.len < MAIL_HEADER_MAX)
+        buf_append_z(&input, "X-Filler: x\n");
+    buf_append_z(&input, "Bcc: hidden@b.example\n\nbody\n");
+    assert_true(buf_ok(&input));
+    assert_false(sendmail_message_make(&m, buf_str(&input), &rules, 0, &err));
+    assert_int_equal(err.class, ERR_LIMIT);
+    buf_done(&input);
+    sendmail_message_done(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +182,7 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_what_is_not_added),
         cmocka_unit_test(test_recipient_fields),
+        cmocka_unit_test(test_endless_header),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
