@@ -7,15 +7,15 @@
 bool array_room(void *address_of_array, size_t count, size_t *room, size_t element_size, size_t first)
 {
     size_t larger = *room ? *room * 2 : first;
-    void  *array;
+    void  *array, *moved;
 
     if (count < *room)
         return true;
     memcpy(&array, address_of_array, sizeof array);
-    array = reallocarray(array, larger, element_size);
-    if (!array)
+    moved = reallocarray(array, larger, element_size);
+    if (!moved)
         return false;
-    memcpy(address_of_array, &array, sizeof array);
+    memcpy(address_of_array, &moved, sizeof moved);
     *room = larger;
     return true;
 }

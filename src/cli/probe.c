@@ -142,16 +142,10 @@ static json_t *text_of(struct str text)
     return value ? value : json_string("");
 }
 
-static void print_json(struct probe *p, const struct probe_verdict *v)
+static json_t *dns_json(struct probe *p)
 {
-    static const char *const acts[] = {"connect", "greeting", "ehlo",     "helo", "vrfy", "mail",
-                                       "rcpt",    "rset",     "starttls", "tls",  "quit"};
-    json_t                  *all = json_object(), *dns = json_object(), *hosts = json_array(), *steps = json_array();
+    json_t *dns = json_object(), *hosts = json_array();
 
-    json_object_set_new(all, "target", text_of(p->domain));
-    json_object_set_new(all, "verdict", json_string(v->key));
-    json_object_set_new(all, "words", text_of(v->words));
-    json_object_set_new(all, "advice", text_of(v->advice));
     if (p->dns.status.len) {
         json_object_set_new(dns, "status", text_of(p->dns.status));
         json_object_set_new(dns, "reason", text_of(p->dns.reason));
@@ -167,23 +161,40 @@ static void print_json(struct probe *p, const struct probe_verdict *v)
     json_object_set_new(dns, "mta_sts", text_of(p->dns.mta_sts));
     json_object_set_new(dns, "tls_rpt", text_of(p->dns.tls_rpt));
     json_object_set_new(dns, "tlsa", json_integer((json_int_t)p->dns.tlsa_count));
-    json_object_set_new(all, "dns", dns);
-    for (size_t i = 0; i < p->talk.count; i++) {
-        const struct probe_step *s = &p->talk.steps[i];
-        json_t                  *one = json_object();
+    return dns;
+}
 
-        json_object_set_new(one, "step", json_string(acts[s->act]));
-        json_object_set_new(one, "ms", json_integer((json_int_t)s->ms));
-        if (s->said.len)
-            json_object_set_new(one, "said", text_of(s->said));
-        if (s->code)
-            json_object_set_new(one, "code", json_integer((json_int_t)s->code));
-        if (s->text.len)
-            json_object_set_new(one, "answer", text_of(s->text));
-        if (probe_meaning(p, s).len)
-            json_object_set_new(one, "meaning", text_of(probe_meaning(p, s)));
-        json_array_append_new(steps, one);
-    }
+static json_t *step_json(struct probe *p, const struct probe_step *s)
+{
+    static const char *const acts[] = {"connect", "greeting", "ehlo",     "helo", "vrfy", "mail",
+                                       "rcpt",    "rset",     "starttls", "tls",  "quit"};
+    json_t                  *one = json_object();
+    struct str               meaning = probe_meaning(p, s);
+
+    json_object_set_new(one, "step", json_string(acts[s->act]));
+    json_object_set_new(one, "ms", json_integer((json_int_t)s->ms));
+    if (s->said.len)
+        json_object_set_new(one, "said", text_of(s->said));
+    if (s->code)
+        json_object_set_new(one, "code", json_integer((json_int_t)s->code));
+    if (s->text.len)
+        json_object_set_new(one, "answer", text_of(s->text));
+    if (meaning.len)
+        json_object_set_new(one, "meaning", text_of(meaning));
+    return one;
+}
+
+static void print_json(struct probe *p, const struct probe_verdict *v)
+{
+    json_t *all = json_object(), *steps = json_array();
+
+    json_object_set_new(all, "target", text_of(p->domain));
+    json_object_set_new(all, "verdict", json_string(v->key));
+    json_object_set_new(all, "words", text_of(v->words));
+    json_object_set_new(all, "advice", text_of(v->advice));
+    json_object_set_new(all, "dns", dns_json(p));
+    for (size_t i = 0; i < p->talk.count; i++)
+        json_array_append_new(steps, step_json(p, &p->talk.steps[i]));
     json_object_set_new(all, "conversation", steps);
     json_object_set_new(all, "extensions", text_of(p->talk.extensions));
     json_object_set_new(all, "starttls", json_boolean(p->talk.starttls));

@@ -241,40 +241,60 @@ static void print_text(const char *before, const json_t *row, const char *key, c
     printf("%s", after);
 }
 
-static bool is_told(const char *key, const char *const *told)
+static bool is_one_of(const char *word, const char *const *words)
 {
-    for (; *told; told++)
-        if (strcmp(key, *told) == 0)
+    for (; *words; words++)
+        if (strcmp(word, *words) == 0)
             return true;
     return false;
 }
 
 static bool is_attempt(const json_t *row) { return strcmp(control_text(row, "kind"), "attempt") == 0; }
 
-/* A line as a sentence: what matters in words, the rest as keys. All roles write into the log, also one that has fallen
- * into wrong hands: nothing of it reaches the terminal as it is. */
-static void print_story(json_t *row)
+static enum cli_colour colour_of(const char *result)
+{
+    static const char *const good[] = {"delivered", "accepted", NULL}, *const bad[] = {"failed", "bounced", "refused",
+                                                                                       NULL};
+
+    return is_one_of(result, good) ? CLI_GREEN : is_one_of(result, bad) ? CLI_RED : *result ? CLI_YELLOW : CLI_PLAIN;
+}
+
+/* The keys that print_story has no words for. */
+static void print_rest(json_t *row)
 {
     static const char *const said[] = {"time",   "level", "kind", "role",   "id",      "result",
                                        "rcpt",   "from",  "to",   "client", "reply",   "reason",
                                        "status", "text",  "code", "host",   "address", NULL};
-    const char              *kind = control_text(row, "kind"), *result = control_text(row, "result"), *key;
-    const char              *colour = cli_colour(stdout, CLI_PLAIN);
+    const char              *key;
     json_t                  *value;
 
-    if (strcmp(result, "delivered") == 0 || strcmp(result, "accepted") == 0)
-        colour = cli_colour(stdout, CLI_GREEN);
-    else if (strcmp(result, "failed") == 0 || strcmp(result, "bounced") == 0 || strcmp(result, "refused") == 0)
-        colour = cli_colour(stdout, CLI_RED);
-    else if (*result)
-        colour = cli_colour(stdout, CLI_YELLOW);
+    json_object_foreach(row, key, value)
+    {
+        if (is_one_of(key, said) || (!json_is_integer(value) && !json_is_string(value)))
+            continue;
+        putchar(' ');
+        cli_print_safe(stdout, str_from(key));
+        putchar('=');
+        if (json_is_integer(value))
+            printf("%lld", (long long)json_integer_value(value));
+        else
+            cli_print_safe(stdout, str_from(json_string_value(value)));
+    }
+}
+
+/* A line as a sentence: what matters in words, the rest as keys. All roles write into the log, also one that has fallen
+ * into wrong hands: nothing of it reaches the terminal as it is. */
+static void print_story(json_t *row)
+{
+    const char *kind = control_text(row, "kind");
+
     printf("%s", cli_colour(stdout, CLI_DIM));
     print_text("", row, "time", "");
     printf("%s  ", cli_colour(stdout, CLI_PLAIN));
     print_text("", row, "kind", "");
     printf("%*s ", strlen(kind) < KIND_WIDTH ? (int)(KIND_WIDTH - strlen(kind)) : 0, "");
     print_text("", row, "id", "  ");
-    printf("%s", colour);
+    printf("%s", cli_colour(stdout, colour_of(control_text(row, "result"))));
     print_text("", row, "result", "  ");
     printf("%s", cli_colour(stdout, CLI_PLAIN));
     print_text("client ", row, "client", "  ");
@@ -295,18 +315,7 @@ static void print_story(json_t *row)
     print_text("", row, "reason", "  ");
     print_text("", row, "text", "  ");
     printf("%s", cli_colour(stdout, CLI_DIM));
-    json_object_foreach(row, key, value)
-    {
-        if (is_told(key, said) || (!json_is_integer(value) && !json_is_string(value)))
-            continue;
-        putchar(' ');
-        cli_print_safe(stdout, str_from(key));
-        putchar('=');
-        if (json_is_integer(value))
-            printf("%lld", (long long)json_integer_value(value));
-        else
-            cli_print_safe(stdout, str_from(json_string_value(value)));
-    }
+    print_rest(row);
     printf("%s\n", cli_colour(stdout, CLI_PLAIN));
 }
 
@@ -320,7 +329,7 @@ static bool is_answer(const json_t *row)
 {
     static const char *const results[] = {"delivered", "deferred", "failed", NULL};
 
-    return is_attempt(row) && is_told(control_text(row, "result"), results);
+    return is_attempt(row) && is_one_of(control_text(row, "result"), results);
 }
 
 static void print_answer(const struct trace *t, size_t at)

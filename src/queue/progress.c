@@ -56,6 +56,33 @@ bool progress_put(const struct progress *p, struct buf *out)
     return buf_ok(out);
 }
 
+static bool recipient_get(struct reader *r, struct recipient_progress *ret_to)
+{
+    struct recipient_progress to = {0};
+    unsigned                  octet = get_u8(r), state = octet & ~(unsigned)(HAS_TEXT | HAS_REMOTE);
+
+    if (state > RECIPIENT_REMOVED)
+        return false;
+    to.state = (enum recipient_state)state;
+    if (octet & HAS_TEXT) {
+        to.status = get_str(r);
+        to.reason = get_str(r);
+        if (to.status.len > PROGRESS_STATUS_MAX || to.reason.len > PROGRESS_REASON_MAX)
+            return false;
+    }
+    if (octet & HAS_REMOTE) {
+        to.remote = get_str(r);
+        to.remote_address = get_str(r);
+        to.code = (uint16_t)get_var_max(r, CODE_MAX);
+        to.reply = get_str(r);
+        if (to.remote.len > PROGRESS_REMOTE_MAX || to.remote_address.len > PROGRESS_REMOTE_MAX ||
+            to.reply.len > PROGRESS_REPLY_MAX)
+            return false;
+    }
+    *ret_to = to;
+    return true;
+}
+
 bool progress_get(struct str payload, struct arena *arena, struct progress *ret_progress)
 {
     struct reader   r = reader_of(payload);
@@ -80,30 +107,9 @@ bool progress_get(struct str payload, struct arena *arena, struct progress *ret_
     if (!p.recipients)
         return false;
     p.recipient_count = count;
-    for (size_t i = 0; i < count; i++) {
-        struct recipient_progress *to = &p.recipients[i];
-        unsigned                   octet = get_u8(&r), state = octet & ~(unsigned)(HAS_TEXT | HAS_REMOTE);
-
-        if (state > RECIPIENT_REMOVED)
+    for (size_t i = 0; i < count; i++)
+        if (!recipient_get(&r, &p.recipients[i]))
             return false;
-        *to = (struct recipient_progress){0};
-        to->state = (enum recipient_state)state;
-        if (octet & HAS_TEXT) {
-            to->status = get_str(&r);
-            to->reason = get_str(&r);
-            if (to->status.len > PROGRESS_STATUS_MAX || to->reason.len > PROGRESS_REASON_MAX)
-                return false;
-        }
-        if (octet & HAS_REMOTE) {
-            to->remote = get_str(&r);
-            to->remote_address = get_str(&r);
-            to->code = (uint16_t)get_var_max(&r, CODE_MAX);
-            to->reply = get_str(&r);
-            if (to->remote.len > PROGRESS_REMOTE_MAX || to->remote_address.len > PROGRESS_REMOTE_MAX ||
-                to->reply.len > PROGRESS_REPLY_MAX)
-                return false;
-        }
-    }
     if (!reader_ended(&r))
         return false;
     *ret_progress = p;

@@ -129,24 +129,33 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static bool give(struct attempt *a, struct back_carrier *carrier, const struct way *w, const struct content *content)
+/* The numbers of the recipients on a way, of malloc. NULL: no memory. */
+static uint32_t *indices_of(const struct attempt *a, const struct way *w)
 {
-    struct back            *b = a->back;
-    const struct envelope  *e = &a->message.envelope;
-    struct recipient       *recipients = arena_alloc(&a->arena, w->count * sizeof *recipients);
-    uint32_t               *indices = malloc(w->count * sizeof *indices);
-    struct carriage_message m = {.kind = CARRIAGE_CARRY};
-    struct queue_message   *q = queue_find(&b->queue, a->id);
-    struct back_carriage   *c;
-    struct buf              out;
-    size_t                  at = 0;
-    bool                    ok;
+    uint32_t *indices = malloc(w->count * sizeof *indices);
+    size_t    at = 0;
 
-    if (!recipients || !indices) {
-        free(indices);
+    if (!indices)
+        return NULL;
+    for (uint32_t i = w->first; at < w->count; i = a->to[i].way_next)
+        indices[at++] = i;
+    qsort(indices, w->count, sizeof *indices, by_number); /* the keeper answers in any order */
+    return indices;
+}
+
+/* What the carrier is told. False: no memory. */
+static bool carry_put(struct attempt *a, const struct way *w, const struct content *content, uint32_t *indices,
+                      struct buf *out)
+{
+    const struct envelope      *e = &a->message.envelope;
+    const struct queue_message *q = queue_find(&a->back->queue, a->id);
+    struct recipient           *recipients = arena_alloc(&a->arena, w->count * sizeof *recipients);
+    struct carriage_message     m = {.kind = CARRIAGE_CARRY};
+
+    if (!recipients)
         return false;
-    }
     m.carriage = (struct carriage){.id = a->id,
+                                   .number = indices[0],
                                    .indices = indices,
                                    .recipients = recipients,
                                    .recipient_count = w->count,
@@ -162,30 +171,37 @@ static bool give(struct attempt *a, struct back_carrier *carrier, const struct w
                                    .now = q && q->hurried,
                                    .external = content->external,
                                    .content = content->external ? STR_NONE : a->message.content};
-    for (uint32_t i = w->first; at < w->count; i = a->to[i].way_next)
-        indices[at++] = i;
-    qsort(indices, w->count, sizeof *indices, by_number); /* the keeper answers in any order */
-    for (at = 0; at < w->count; at++) {
+    for (size_t at = 0; at < w->count; at++) {
         recipients[at] = recipient_of(a, indices[at]);
         m.carriage.header_utf8 |= recipients[at].address.utf8;
     }
-    m.carriage.number = indices[0];
+    return carriage_put(&m, out);
+}
+
+static bool give(struct attempt *a, struct back_carrier *carrier, const struct way *w, const struct content *content)
+{
+    struct back          *b = a->back;
+    uint32_t             *indices = indices_of(a, w);
+    struct back_carriage *c = NULL;
+    struct buf            out;
+    bool                  sent;
+
     buf_init(&out, MESSAGE_MAX);
-    ok = carriage_put(&m, &out);
-    c = ok ? back_carriage_new(b, carrier, a->id, indices, w->count) : NULL;
-    if (!ok)
+    if (indices && carry_put(a, w, content, indices, &out))
+        c = back_carriage_new(b, carrier, a->id, indices, w->count);
+    else
         free(indices);
-    ok = c && back_carrier_send(carrier, buf_str(&out), content->external ? content->fd : -1);
+    sent = c && back_carrier_send(carrier, buf_str(&out), content->external ? content->fd : -1);
     buf_done(&out);
     if (!c)
         return false;
     c->round = a->progress.attempts;
     c->expires_ms = attempt_expires_ms(a);
-    if (!ok) {
+    if (!sent) {
         back_carriage_free(b, c);
         return false;
     }
-    for (at = 0; at < w->count; at++)
+    for (size_t at = 0; at < w->count; at++)
         a->to[c->indices[at]].given = true;
     return true;
 }

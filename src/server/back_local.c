@@ -113,31 +113,28 @@ static bool look_for_earlier(struct job *j)
     return b->earlier != NULL;
 }
 
-void job_deliver(struct job *j)
+/* To the server that the domain's mail goes to. */
+static void deliver_by_way(struct job *j, struct str way)
 {
-    struct attempt             *a = j->attempt;
-    struct attempt_recipient   *to = &a->to[j->i];
-    const struct config        *config = a->back->config;
-    const struct config_domain *domain = config_domain_find(config, to->mailbox.domain);
-    struct str                  way = str_from(domain ? domain->deliver : "");
-    struct str                  key = mailbox_key(a, &to->mailbox);
-    struct err                  err;
+    const char *result;
 
-    if (!way.len) {
-        job_fail(j, false, "4.3.5", STR("there is no way to deliver to this domain at the moment"));
-        return;
-    }
-    if (!str_starts(way, STR("maildir:"))) {
-        const char *result;
+    if (!way_take(j->attempt, j->i, way, &result))
+        job_fail(j, false, "4.3.0", STR("out of memory"));
+    else if (result)
+        job_end(j, result);
+    else
+        job_drop(j);
+}
 
-        if (!way_take(a, j->i, way, &result))
-            job_fail(j, false, "4.3.0", STR("out of memory"));
-        else if (result)
-            job_end(j, result);
-        else
-            job_drop(j);
-        return;
-    }
+/* Into the Maildir whose place `template` says. */
+static void deliver_here(struct job *j, struct str template)
+{
+    struct attempt           *a = j->attempt;
+    struct attempt_recipient *to = &a->to[j->i];
+    const struct config      *config = a->back->config;
+    struct str                key = mailbox_key(a, &to->mailbox);
+    struct err                err;
+
     if (!key.data) {
         job_fail(j, false, "4.3.0", STR("out of memory"));
         return;
@@ -146,8 +143,7 @@ void job_deliver(struct job *j)
         return;
     buf_init(&j->head, 16 << 10);
     buf_init(&j->path, PATH_MAX_OCTETS);
-    if (!maildir_path(str_skip(way, 8), str_from(config->data), to->mailbox.local, to->mailbox.domain, &j->path,
-                      &err)) {
+    if (!maildir_path(template, str_from(config->data), to->mailbox.local, to->mailbox.domain, &j->path, &err)) {
         job_fail(j, err.class == ERR_PERMANENT, err.class == ERR_PERMANENT ? "5.1.3" : "4.3.0", str_from(err.text));
         return;
     }
@@ -168,4 +164,18 @@ void job_deliver(struct job *j)
                                             .quota = to->quota};
     if (!look_for_earlier(j) || !io_work(a->back->loop, deliver_work, deliver_done, j))
         job_fail(j, false, "4.3.0", STR("out of memory"));
+}
+
+void job_deliver(struct job *j)
+{
+    const struct attempt       *a = j->attempt;
+    const struct config_domain *domain = config_domain_find(a->back->config, a->to[j->i].mailbox.domain);
+    struct str                  way = str_from(domain ? domain->deliver : "");
+
+    if (!way.len)
+        job_fail(j, false, "4.3.5", STR("there is no way to deliver to this domain at the moment"));
+    else if (str_starts(way, STR("maildir:")))
+        deliver_here(j, str_skip(way, 8));
+    else
+        deliver_by_way(j, way);
 }

@@ -191,10 +191,15 @@ static bool role_start(struct role_context *r, struct err *err)
 static void role_peer(struct role_context *r, enum role role, unsigned index, int fd)
 {
     struct err err;
+    bool       attached;
 
-    if (role != ROLE_BACK && role != ROLE_RESOLVER)
+    if (role != ROLE_BACK && role != ROLE_RESOLVER) {
         close(fd);
-    else if (!(role == ROLE_BACK ? carrier_attach_back : carrier_attach_resolver)(r->state, fd, &err))
+        return;
+    }
+    attached =
+        role == ROLE_BACK ? carrier_attach_back(r->state, fd, &err) : carrier_attach_resolver(r->state, fd, &err);
+    if (!attached)
         log_notice(LOG_LEVEL_ERROR, "channel of %s %u: %s", role_name(role), index, err.text);
 }
 

@@ -167,12 +167,12 @@ static int by_name(const void *a, const void *b) { return str_cmp(*(const struct
 /* The hosts of the best preference, each once, in the order of their names. */
 static struct str mx_site_key(struct routing *r)
 {
-    struct str names[ROUTE_TARGETS];
-    size_t     count = 0;
+    struct str names[ROUTE_TARGETS] = {r->targets[0].host};
+    size_t     count = 1;
     struct buf key;
     struct str kept;
 
-    for (size_t i = 0; i < r->target_count && r->targets[i].preference == r->targets[0].preference; i++) {
+    for (size_t i = 1; i < r->target_count && r->targets[i].preference == r->targets[0].preference; i++) {
         bool known = false;
 
         for (size_t k = 0; k < count; k++)

@@ -295,31 +295,27 @@ static bool recover(struct lane_writer *w, uint64_t seq, const struct lane_optio
     return read == LANE_READ_END && lane_cut(w, err);
 }
 
-static bool open_lane(struct lane_writer *w, const struct lane_options *options, struct err *err)
-{
-    struct lane_listing l;
-    struct statvfs      st;
-    struct err          spare_err;
-    uint64_t            newest;
-    bool                ok;
-    int                 parent;
+static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most) { return n < least ? least : n > most ? most : n; }
 
-    if (!take_lock(w, err))
-        return false;
+static bool choose_sizes(struct lane_writer *w, const struct lane_options *options, struct err *err)
+{
+    struct statvfs st;
+
     if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
-    w->reserve = (uint64_t)st.f_blocks * st.f_frsize / 10;
-    if (w->reserve < LANE_RESERVE_MIN)
-        w->reserve = LANE_RESERVE_MIN;
-    if (w->reserve > LANE_RESERVE_MAX)
-        w->reserve = LANE_RESERVE_MAX;
+    w->reserve = clamp((uint64_t)st.f_blocks * st.f_frsize / 10, LANE_RESERVE_MIN, LANE_RESERVE_MAX);
     if (options->reserve > 0)
         w->reserve = options->reserve;
-    w->wanted = options->segment_size > 0 ? options->segment_size : LANE_SEGMENT_WANTED;
-    if (w->wanted < LANE_SEGMENT_SMALLEST)
-        w->wanted = LANE_SEGMENT_SMALLEST;
-    if (w->wanted > LANE_SEGMENT_LARGEST)
-        w->wanted = LANE_SEGMENT_LARGEST;
+    w->wanted = options->segment_size > 0 ? clamp(options->segment_size, LANE_SEGMENT_SMALLEST, LANE_SEGMENT_LARGEST)
+                                          : LANE_SEGMENT_WANTED;
+    return true;
+}
+
+/* What the process before us left: where the lane ends, and what was being made. */
+static bool take_over(struct lane_writer *w, const struct lane_options *options, struct err *err)
+{
+    struct lane_listing l;
+    uint64_t            newest;
 
     if (!lane_dir_list(w->dirfd, w->dir, &l, err))
         return false;
@@ -343,6 +339,14 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
         return false;
     w->tail = w->committed;
     w->roll = true;
+    return true;
+}
+
+/* A lane that is new must not be lost. Where we may not read above it, that is others' care. */
+static bool sync_names(struct lane_writer *w, struct err *err)
+{
+    int  parent;
+    bool ok;
 
     if (spool_sync(w->dirfd) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
@@ -351,9 +355,16 @@ static bool open_lane(struct lane_writer *w, const struct lane_options *options,
     if (!ok)
         err_set_os(err, errno, "spool %s/..", w->dir);
     spool_close(parent);
-    if (!ok)
-        return false; /* a lane that is new might be lost; where we may not read above it, that is others' care */
+    return ok;
+}
 
+static bool open_lane(struct lane_writer *w, const struct lane_options *options, struct err *err)
+{
+    struct err spare_err;
+    bool       ok;
+
+    if (!take_lock(w, err) || !choose_sizes(w, options, err) || !take_over(w, options, err) || !sync_names(w, err))
+        return false;
     w->spare_waited_for = true;
     ok = lane_prepare_spare(w, &spare_err);
     w->spare_waited_for = false;

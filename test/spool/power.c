@@ -395,8 +395,11 @@ static int r_mkdirat(int dirfd, const char *name, mode_t mode)
         return -1;
     result = mkdirat(dirfd, name, mode);
     saved = errno;
-    if (result == 0)
-        dir_made(path, dir_of_name(dirfd, name, path));
+    if (result == 0) {
+        int parent = dir_of_name(dirfd, name, path);
+
+        dir_made(path, parent);
+    }
     errno = saved;
     return result;
 }
