@@ -92,10 +92,9 @@ static struct str again_of_class(unsigned class)
 
 static struct str again_of(const struct codes_basic *b, struct arena *arena)
 {
-    struct str inner = b->retry;
-
     if (str_starts(b->retry, STR("no (")) && b->retry.len > 5) {
-        inner = str_part(b->retry, 4, b->retry.len - 5);
+        struct str inner = str_part(b->retry, 4, b->retry.len - 5);
+
         return arena_printf(arena, "Not as it is, but %.*s.", STR_ARG(inner));
     }
     if (str_starts(b->retry, STR("no;")))
