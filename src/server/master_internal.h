@@ -73,6 +73,8 @@ struct listener {
     bool              is_new, is_kept, was_kept; /* by the plan of a reload; before it */
     int               fds[FRONTS_MAX];           /* one for each front; one in all for a Unix socket or a special one */
     unsigned          fd_count;
+    dev_t             file_dev; /* of a Unix socket: the file that was made */
+    ino_t             file_ino;
 };
 
 enum reload_stage { RELOAD_NONE, RELOAD_TRIAL, RELOAD_BACK, RELOAD_FRONTS };

@@ -2,8 +2,9 @@
  *
  * One socket for each front and TCP address (SO_REUSEPORT), so that the kernel spreads connections without a lock; one
  * socket in all for a Unix address. They are found again by address at a reload, so that no connection that waits in
- * the kernel is lost. SO_REUSEPORT also lets another program of the same user bind the same port without a word; that
- * is found by a trial without it before the first socket of an address is made. */
+ * the kernel is lost; a Unix socket whose file was removed is made anew. SO_REUSEPORT also lets another program of the
+ * same user bind the same port without a word; that is found by a trial without it before the first socket of an
+ * address is made. */
 #include "server/log.h"
 #include "server/master_internal.h"
 #include "server/role.h"
@@ -36,11 +37,20 @@ static const char *unix_path(const struct listener *l)
     return ((const struct sockaddr_un *)(const void *)&l->bound.storage)->sun_path;
 }
 
+/* Whether clients find it: the file of a Unix socket is still the one that was made. */
+static bool is_in_place(const struct listener *l)
+{
+    struct stat st;
+
+    return !is_unix(&l->bound) ||
+           (stat(unix_path(l), &st) == 0 && st.st_dev == l->file_dev && st.st_ino == l->file_ino);
+}
+
 static void listener_close(struct listener *l)
 {
     for (unsigned i = 0; i < l->fd_count; i++)
         close(l->fds[i]);
-    if (is_unix(&l->bound) && l->fd_count)
+    if (is_unix(&l->bound) && l->fd_count && is_in_place(l))
         unlink(unix_path(l));
     list_remove(&l->link);
     free(l);
@@ -59,7 +69,8 @@ static bool one_of_ours_has_port(const struct master *m, uint16_t port)
 
 static bool open_sockets(struct master *m, struct listener *l, unsigned wanted, struct err *err)
 {
-    bool shared = !is_unix(&l->address) && !is_special(l->next_number);
+    bool        shared = !is_unix(&l->address) && !is_special(l->next_number);
+    struct stat st;
 
     if (!shared)
         wanted = 1;
@@ -77,6 +88,10 @@ static bool open_sockets(struct master *m, struct listener *l, unsigned wanted, 
         if (fd < 0)
             return false;
         l->fds[l->fd_count++] = fd;
+        if (is_unix(&l->bound) && stat(unix_path(l), &st) == 0) {
+            l->file_dev = st.st_dev;
+            l->file_ino = st.st_ino;
+        }
     }
     return true;
 }
@@ -89,7 +104,8 @@ static bool plan_address(struct master *m, const struct io_address *a, mode_t un
     LIST_EACH (link, &m->listeners) {
         struct listener *old = LIST_ITEM(link, struct listener, link);
 
-        if (!old->is_kept && same_address(&old->address, a) && is_special(old->number) == is_special(number))
+        if (!old->is_kept && same_address(&old->address, a) && is_special(old->number) == is_special(number) &&
+            is_in_place(old))
             l = old;
     }
     if (!l) {

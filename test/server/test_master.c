@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -523,6 +524,36 @@ static void a_reload_that_is_valid_replaces_all(void **state)
     assert_int_equal(stop_server(), 0);
 }
 
+static void a_reload_makes_removed_sockets_anew(void **state)
+{
+    static const char *const names[] = {"control.sock", "submit.sock"};
+    char                     path[2][300];
+    struct stat              st;
+
+    (void)state;
+    write_config("mx.example.test", "", 0);
+    start_server();
+    wait_ready();
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%s/data/run/%s", dir, names[i]);
+        assert_int_equal(unlink(path[i]), 0);
+    }
+    kill(server, SIGHUP);
+    wait_for("reloaded: listening on 127.0.0.1:");
+    for (size_t i = 0; i < 2; i++) {
+        int                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+        strcpy(address.sun_path, path[i]);
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+        close(fd);
+        assert_int_equal(stat(path[i], &st), 0);
+        assert_int_equal(st.st_mode & 07777, i ? 0666 : 0600);
+    }
+    assert_int_equal(stop_server(), 0);
+    assert_int_equal(stat(path[0], &st), -1);
+}
+
 static void a_reload_that_is_not_valid_changes_nothing(void **state)
 {
     pid_t before[16], after[16];
@@ -729,6 +760,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_start_that_cannot_succeed_leaves_nothing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_second_server_and_a_port_in_use_are_refused, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_is_valid_replaces_all, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_reload_makes_removed_sockets_anew, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_is_not_valid_changes_nothing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_reload_that_overtakes_another_holds, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(an_old_carrier_has_its_time, make_dir, remove_dir),
