@@ -66,7 +66,7 @@ static void put_expansions(struct attempt *a, struct back_store *s)
 
         while (e.first + e.target_count < a->count && a->to[e.first + e.target_count].parent == parent)
             e.target_count++;
-        e.targets = arena_alloc(&a->arena, e.target_count * sizeof *e.targets);
+        e.targets = malloc(e.target_count * sizeof *e.targets); /* not of the arena, which may be full */
         if (!e.targets)
             role_give_up("out of memory", NULL);
         for (size_t i = 0; i < e.target_count; i++) {
@@ -75,6 +75,7 @@ static void put_expansions(struct attempt *a, struct back_store *s)
             e.targets[i] = (struct expanded){to->address, to->sender, to->flags};
         }
         expansion_put(&e, back_store_record(s, RECORD_EXPANSION));
+        free(e.targets);
         a->saved_count += e.target_count;
     }
 }
@@ -96,7 +97,7 @@ static void put_progress(struct attempt *a, struct back_store *s, struct progres
 {
     p->id = a->id;
     p->recipient_count = a->count;
-    p->recipients = malloc(a->count * sizeof *p->recipients); /* not of the arena: a large message is saved often */
+    p->recipients = malloc(a->count * sizeof *p->recipients); /* the same, and a large message is saved often */
     if (!p->recipients)
         role_give_up("out of memory", NULL);
     for (size_t i = 0; i < a->count; i++)

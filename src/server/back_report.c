@@ -19,7 +19,7 @@ struct letter {
     const struct mail_address    *to;
     const struct mail_address    *list; /* whose owner this is, or NULL */
     struct mail_report_recipient *recipients;
-    size_t                        count;
+    size_t                        count, room;
     bool                          failures, delays;
 };
 struct back_reports {
@@ -45,11 +45,8 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
             return &r->letters[i];
     if (!ARRAY_ROOM(r->letters, r->count, r->room, 4))
         return NULL;
-    r->letters[r->count] = (struct letter){0};
-    r->letters[r->count].to = to;
-    r->letters[r->count].recipients =
-        arena_alloc(&r->attempt->arena, r->attempt->count * sizeof(struct mail_report_recipient));
-    return r->letters[r->count].recipients ? &r->letters[r->count++] : NULL;
+    r->letters[r->count] = (struct letter){.to = to};
+    return &r->letters[r->count++];
 }
 
 /* What is known of the server that was asked, for those who may learn of it. A server behind one of our own domains is
@@ -102,6 +99,8 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
     for (size_t k = 0; k < letter->count; k++) /* several members of one alias are one failure to the sender */
         if (mail_address_eq(&letter->recipients[k].final, &entry.final) && letter->recipients[k].action == entry.action)
             return true;
+    if (!ARRAY_ROOM(letter->recipients, letter->count, letter->room, 4))
+        return false;
     letter->recipients[letter->count++] = entry;
     letter->failures |= action == REPORT_FAILED;
     letter->delays |= action == REPORT_DELAYED;
@@ -217,6 +216,8 @@ void back_reports_put(struct back_reports *r, struct back_store *s)
 
     for (size_t i = 0; s && i < r->count; i++)
         put_letter(r->attempt, &r->letters[i], content, r->count <= FULL_REPORTS_MAX && wants_full(r->attempt), s);
+    for (size_t i = 0; i < r->count; i++)
+        free(r->letters[i].recipients);
     free(r->letters);
     free(r);
 }

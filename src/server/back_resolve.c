@@ -100,6 +100,10 @@ static void job_expand(struct job *j, const struct answer *answer)
     struct attempt *a = j->attempt;
     size_t          before = a->count;
 
+    if (before + answer->target_count > a->message.envelope.recipient_count + BACK_EXPANDED_MAX) {
+        job_fail(j, true, "5.5.3", STR("the recipients of the message lead to more than one message may have"));
+        return;
+    }
     for (size_t i = 0; i < answer->target_count; i++) {
         const struct target      *target = &answer->targets[i];
         struct attempt_recipient *to = attempt_expand(a, (uint32_t)j->i);

@@ -50,9 +50,9 @@ static void answer_mailbox(struct answer *answer, struct target *targets, const 
     answer->targets = targets;
 }
 
-enum { TARGETS = 100 };
+enum { TARGETS = 100, CROWD = 1000 };
 
-static void resolve(const struct ask *ask, struct answer *answer, struct target targets[TARGETS])
+static void resolve(const struct ask *ask, struct answer *answer, struct target targets[CROWD])
 {
     struct str local = ask->address.local;
 
@@ -84,7 +84,10 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
             targets[i].override_sender = true;
             targets[i].sender_override = (struct mail_address){STR("owner"), STR("remote.test"), false};
         }
-    } else if (str_eq(local, STR("lists"))) { /* a hundred owners are told */
+    } else if (str_starts(local, STR("crowd"))) {
+        for (int i = 0; i < CROWD; i++)
+            answer_mailbox(answer, targets, "alice");
+    } else if (str_starts(local, STR("lists"))) { /* a hundred owners are told */
         static char owners[TARGETS][16];
 
         answer->is_list = true;
@@ -111,7 +114,7 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
 
 static void keeper_message(void *arg, struct str data, int fd)
 {
-    struct target targets[TARGETS] = {0};
+    struct target targets[CROWD] = {0};
     struct ask    ask;
     struct answer answer = {.resolve = RESOLVE_TARGETS};
     struct buf    out;

@@ -203,6 +203,51 @@ static void many_owners(void)
     CHECK(!queue_find(&back->queue, message_id));
 }
 
+/* Addresses PREFIX0@example.test and so on, as TO makes them. */
+static const char *const *numbered(const char *prefix, unsigned count)
+{
+    static char        texts[RECIPIENTS][16];
+    static const char *all[RECIPIENTS + 1];
+
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(texts[i], sizeof texts[i], "%s%u", prefix, i);
+        all[i] = texts[i];
+    }
+    all[count] = NULL;
+    return all;
+}
+
+/* As many owners, each of members in forty lists: that takes no more memory than there is. */
+static void many_lists(void)
+{
+    struct str text, to;
+
+    begin("");
+    send_mail(CLASS_STRANGER, "s", numbered("lists", 40), 0);
+    settle();
+    CHECK(reports(&text, &to) == TARGETS);
+    CHECK(!queue_find(&back->queue, message_id));
+}
+
+/* A stranger who writes to one large list under many names gets no more than the message can hold. */
+static void endless_crowd(void)
+{
+    struct queue_message *m;
+    struct attempt        peek;
+    size_t                failed = 0;
+
+    begin("");
+    send_mail(CLASS_STRANGER, "s", numbered("crowd", 40), 0);
+    settle();
+    CHECK(delivered("alice") == 1);
+    m = queue_find(&back->queue, message_id);
+    CHECK(m && back_peek(back, m, false, &peek, NULL));
+    for (size_t i = 0; i < 40; i++)
+        failed += peek.to[i].state == RECIPIENT_UNCLAIMED;
+    CHECK(failed == 40 - BACK_EXPANDED_MAX / CROWD);
+    back_peek_done(&peek);
+}
+
 static void command_done(void *arg, bool ok, const char *text)
 {
     (void)text;
@@ -327,6 +372,8 @@ CASE(success)
 CASE(release_and_remove)
 CASE(unclaimed_expires)
 CASE(many_owners)
+CASE(many_lists)
+CASE(endless_crowd)
 CASE(unreadable)
 CASE(unclaimed_is_limited)
 CASE(orphans)
@@ -349,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_release_and_remove),
         cmocka_unit_test(test_unclaimed_expires),
         cmocka_unit_test(test_many_owners),
+        cmocka_unit_test(test_many_lists),
+        cmocka_unit_test(test_endless_crowd),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_unclaimed_is_limited),
         cmocka_unit_test(test_orphans),
