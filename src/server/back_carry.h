@@ -148,7 +148,8 @@ enum { RECALL_TEXT = 160 };
 struct back_recall *recall_begin(struct back *b, uint64_t id);
 void                recall_end(struct back_recall *r); /* it goes on, where the change has not ended it */
 bool                recall_lasts(struct back *b, uint64_t id);
-/* What the carrier has of it is to come back; again for what was given after the last time. */
+/* What the carrier has of it is to come back; again for what was given, or for which there was no room, the last time.
+ */
 void                recall_ask(const struct back_recall *r);
 /* What became of a carriage of it that could not be put back; NULL: the carrier ended. */
 void                recall_note(struct back *b, const struct back_carriage *c, const struct carried *carried);

@@ -50,7 +50,7 @@ void recall_end(struct back_recall *r)
 void recall_ask(const struct back_recall *r)
 {
     for (struct back_carriage *c = back_carriage_first(r->back, r->id); c; c = c->next)
-        if (c->state == BACK_CARRIAGE_OUT && !c->cancelled) {
+        if (c->state == BACK_CARRIAGE_OUT && !c->cancelled && back_carrier_has_room(c->carrier, false)) {
             c->cancelled = true;
             back_carrier_say(c->carrier, CARRIAGE_CANCEL, c->id, c->number);
         }

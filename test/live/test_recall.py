@@ -81,7 +81,7 @@ def test_what_is_being_sent_ends_first(world):
     r = change(world, "remove", "soon")
     opens.join()
     assert r.returncode == 1 and "it was being sent; it ended as delivered" in r.stderr, r
-    assert not world.row("soon")
+    assert not world.row("soon") and len(world.slow["soon"].messages) == 1
 
 
 def test_nobody_waits_for_ever(world):
@@ -93,3 +93,4 @@ def test_nobody_waits_for_ever(world):
     assert not world.row("never")
     world.gates["never"].event.set()
     wait_until(lambda: "it was removed while it was being sent" in world.tacit.run("trace", row["id"]).stdout, 20 * PATIENCE)
+    assert not world.row("never") and not world.reports("never") and len(world.slow["never"].messages) == 1

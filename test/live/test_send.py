@@ -107,20 +107,3 @@ def test_a_slow_site_holds_up_nobody():
         assert max(collections.Counter(m.recipients[0] for m in slow.messages).values()) == 1
     finally:
         w.stop()
-
-
-def test_who_waits_for_a_server_can_be_removed():
-    w = World()
-    silent = w.host("silent.example", message=lambda _: (time.sleep(3), "250 Ok")[1])
-    w.start()
-    try:
-        w.send("gone", "x@silent.example")
-        wait_until(lambda: silent.messages)
-        began = time.time()
-        w.tacit.run("queue", "remove", w.row("gone")["id"])
-        assert time.time() - began < 2 * PATIENCE and not w.row("gone")
-        wait_until(lambda: silent.messages[0].answered, 10)
-        time.sleep(0.3)
-        assert not w.row("gone") and not w.reports("gone") and len(silent.messages) == 1
-    finally:
-        w.stop()
