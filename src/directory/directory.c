@@ -289,7 +289,7 @@ bool directory_fail_open(const char *path, int os_error, struct err *err)
         size_t used = strlen(err->text);
 
         snprintf(err->text + used, sizeof err->text - used,
-                 "; restore it from a backup, or add a first address with \"tacit user add\"");
+                 "; restore it from a backup, or add a first address with \"tacit user add\"; then reload the server");
     }
     return false;
 }

@@ -100,8 +100,9 @@ static const struct sqlite_schema schema = {
     .statements = sql,
     .statement_count = STATEMENTS,
     .pragmas = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-    .when_missing = "; restore it from a backup, or add a first address with \"tacit user add\"",
-    .when_damaged = "; the database is damaged or not one of tacit's: restore it from a backup",
+    .when_missing =
+        "; restore it from a backup, or add a first address with \"tacit user add\"; then reload the server",
+    .when_damaged = "; the database is damaged or not one of tacit's: restore it from a backup and reload the server",
 };
 
 struct sqlite_directory {
