@@ -20,7 +20,7 @@ static bool parse_host(struct str text, bool v6, struct arena *arena, struct via
 
 static bool parse_place(struct str s, struct arena *arena, struct via *v)
 {
-    struct str host, port = STR_NONE;
+    struct str host, port;
     uint64_t   number = v->lmtp ? PORT_LMTP : PORT_SMTP;
     bool       v6;
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ALLOWED = re.compile(r"""^(
-    malloc|calloc|realloc|reallocarray|free|abort|qsort|bsearch|__assert_fail|__errno_location|_GLOBAL_OFFSET_TABLE_|
+    malloc|calloc|realloc|free|abort|qsort|bsearch|__assert_fail|__errno_location|_GLOBAL_OFFSET_TABLE_|
     __stack_chk_fail|__.*_chk|mem(cpy|move|set|cmp|chr|rchr|mem)|str(n?len|n?cmp|n?casecmp|n?cpy|chr|rchr|str|n?dup|spn|cspn|pbrk)|
     stpcpy|strtol|strtoul|strtoull|__isoc23_strtou?ll?|v?snprintf|__ctype_b_loc|tolower|toupper|strerrordesc_np|
     inet_(pton|ntop)|htons|ntohs|htonl|ntohl|XXH.*|idn2_.*|u(8|16|32)_.*|uninorm_.*|_?libunistring.*|uc_.*|psl_.*|
