@@ -148,6 +148,39 @@ static void operator_leaves_late(void)
     CHECK(given_count == 3 && !back->queue.messages);
 }
 
+/* It came back, and is not changed after all: it goes on at once, and not before. */
+static void for_nothing(void)
+{
+    struct back_recall *r;
+
+    begin_with(TO("a@one.test"));
+    on_cancel = take_back;
+    r = recall_begin(back, message_id);
+    recall_ask(r);
+    pass(200);
+    CHECK(cancelled_count == 1 && given_count == 1 && !queue_find(&back->queue, message_id)->out);
+    on_given = accept_it;
+    recall_end(r);
+    settle();
+    CHECK(given_count == 2 && !back->queue.messages);
+}
+
+/* It comes back when its time is over: it is held all the same, and not given up. */
+static void too_old(void)
+{
+    struct str text, to;
+
+    begin("queue { expire = \"1s\" }");
+    carrier_begin(true);
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
+    settle();
+    pass(1200);
+    on_cancel = take_back;
+    order("{\"command\":\"queue.hold\",\"all\":true}");
+    CHECK(answered("\"done\":true}") && reports(&text, &to) == 0);
+    CHECK(queue_find(&back->queue, message_id)->flags & PROGRESS_HELD);
+}
+
 static void carrier_ends(void)
 {
     begin_with(TO("a@one.test"));
@@ -171,6 +204,8 @@ CASE(some_of_it)
 CASE(another_way)
 CASE(operator_leaves)
 CASE(operator_leaves_late)
+CASE(for_nothing)
+CASE(too_old)
 CASE(carrier_ends)
 CASE(not_for_a_retry)
 
@@ -180,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_in_line),         cmocka_unit_test(test_being_sent),
         cmocka_unit_test(test_some_of_it),      cmocka_unit_test(test_another_way),
         cmocka_unit_test(test_operator_leaves), cmocka_unit_test(test_operator_leaves_late),
+        cmocka_unit_test(test_for_nothing),     cmocka_unit_test(test_too_old),
         cmocka_unit_test(test_carrier_ends),    cmocka_unit_test(test_not_for_a_retry),
     };
 
