@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -112,4 +113,23 @@ int renameat(int from_dirfd, const char *from, int to_dirfd, const char *to)
     if (result == 0 && everywhere && strstr(to, "/new/") && atomic_exchange(&alloc_plan->end_at_rename, 0))
         __builtin_trap(); /* as abrupt as SIGKILL, and needs no system call */
     return result;
+}
+
+static bool no_files(void)
+{
+    if (!everywhere || !atomic_load(&alloc_plan->no_files))
+        return false;
+    atomic_fetch_add(&alloc_plan->hits, 1);
+    errno = EMFILE;
+    return true;
+}
+
+int socket(int domain, int type, int protocol)
+{
+    return no_files() ? -1 : (int)syscall(SYS_socket, domain, type, protocol);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+    return no_files() ? -1 : (int)syscall(SYS_memfd_create, name, flags);
 }

@@ -1,5 +1,6 @@
-/* alloc.h: allocations that fail where a test wants it. alloc.c takes the place of malloc and its kin in the program it
- * is linked with, and in a whole server when it is preloaded. Not with AddressSanitizer, which has taken it already. */
+/* alloc.h: allocations, and descriptors, that fail where a test wants it. alloc.c takes the place of malloc and its kin
+ * in the program it is linked with, and in a whole server when it is preloaded. Not with AddressSanitizer, which has
+ * taken it already. */
 #ifndef TACIT_TEST_FAULTS_ALLOC_H
 #define TACIT_TEST_FAULTS_ALLOC_H
 
@@ -15,6 +16,7 @@ struct alloc_plan {
     _Atomic uint64_t calls; /* made so far */
     _Atomic uint64_t hits;
     _Atomic uint64_t end_at_rename; /* 1: the process ends after its next rename into a new/ */
+    _Atomic uint64_t no_files;      /* 1: there is no descriptor left for sockets and memory files */
     char             role[16];      /* empty: all */
 };
 extern struct alloc_plan *alloc_plan;
