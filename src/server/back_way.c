@@ -5,8 +5,9 @@
  *   of another, message rerouted by hand         what the operator said
  *   of another                                   the route of its domain, of the sender, or "*"
  *
- * Together go those with the same way, settings and sender; by MX only those of one domain. Two recipients that lead to
- * one address wait for each other: the second has the message when the first has. */
+ * Together go those with the same way, settings and sender; by MX only those of one domain. Whom the sender named do
+ * not go with whom others stand for: what is said of one may be told of all. Two recipients that lead to one address
+ * wait for each other: the second has the message when the first has. */
 #include "server/back_job.h"
 
 enum { OCTETS_MAX = 64 << 10, OCTETS_EACH = 64 }; /* of a carriage's envelope */
@@ -43,8 +44,9 @@ static struct way *way_of(struct attempt *a, size_t i, struct str via, struct st
     struct str                 from = attempt_address(a, sender);
     struct str                 domain = to->address.domain;
     bool                       is_list = attempt_is_override(a, i);
-    struct str  key = arena_printf(&a->arena, "%s\n%.*s\n%.*s\n%.*s\n%.*s", is_list ? "list" : "", STR_ARG(via),
-                                   STR_ARG(route), STR_ARG(from), STR_ARG(is_mx(via) ? domain : STR_NONE));
+    const char                *kind = is_list ? "list" : to->root == i ? "named" : "";
+    struct str  key = arena_printf(&a->arena, "%s\n%.*s\n%.*s\n%.*s\n%.*s", kind, STR_ARG(via), STR_ARG(route),
+                                   STR_ARG(from), STR_ARG(is_mx(via) ? domain : STR_NONE));
     struct way *w = key.data ? map_get(&a->way_map, key) : NULL;
 
     if (w && w->count < CARRIAGE_RECIPIENTS_MAX && w->octets < OCTETS_MAX)

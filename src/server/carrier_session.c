@@ -302,8 +302,16 @@ static bool was_not_begun(const struct session *s)
     return true;
 }
 
+/* It refused the message before it had all of it, which ends the connection all the same. */
+static bool is_early_answer(const struct smtp_client_result *why)
+{
+    return why->stage == SMTP_STAGE_MESSAGE && why->code >= 400 && why->code != 421;
+}
+
 static void message_over(struct session *s, const struct smtp_client_end *ended)
 {
+    bool answered;
+
     if (was_not_begun(s)) {
         session_leave(s, "closed", NULL);
         session_connect(s);
@@ -312,7 +320,10 @@ static void message_over(struct session *s, const struct smtp_client_end *ended)
     session_failure_of(s, &ended->why);
     collect(s);
     carry_note_all(s->carry, SMTP_CLIENT_DEFERRED, &s->failure);
-    if (is_our_fault(&ended->why)) {
+    answered = is_early_answer(&ended->why);
+    if (answered)
+        carrier_site_took(s->carrier, s->site);
+    if (answered || is_our_fault(&ended->why)) {
         carry_settle(carry_release(s));
         end_well(s, "ended");
     } else {

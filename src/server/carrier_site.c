@@ -324,6 +324,16 @@ static void put_off(struct carrier *c, struct carrier_site *site, uint64_t until
     }
 }
 
+/* What was said in a transaction is about its message, and may name whom that was for: who wrote others hears only that
+ * it was broken off. */
+static void failure_keep(struct host_failure *kept, const struct host_failure *why)
+{
+    *kept = *why;
+    if (why->stage >= SMTP_STAGE_RSET && why->stage <= SMTP_STAGE_MESSAGE)
+        host_failure_set(kept, SMTP_STAGE_IDLE, 0, (struct smtp_status){4, 4, 2}, STR_NONE,
+                         STR("the server breaks off what is sent to it"));
+}
+
 uint64_t carrier_site_ended(struct carrier_site *site, struct carrier *c, enum site_end how,
                             const struct host_failure *why)
 {
@@ -333,7 +343,7 @@ uint64_t carrier_site_ended(struct carrier_site *site, struct carrier *c, enum s
         if (!site->failure)
             site->failure = malloc(sizeof *site->failure);
         if (site->failure)
-            *site->failure = *why;
+            failure_keep(site->failure, why);
     }
     site_ended(&c->sites, site->site, how, now_ms);
     if (how != SITE_END_BADLY || !site_rests(site->site, now_ms, &until_ms))

@@ -44,6 +44,20 @@ static void together(void)
     CHECK(recorded_count == 2);
 }
 
+/* A reply to one of a transaction may be told to all of it, and names whom the sender does not know. */
+static void hidden_apart(void)
+{
+    begin("");
+    carrier_begin(true);
+    on_given = accept_it;
+    send_mail(CLASS_RELAY, "sender", TO("a@remote.test", "forward", "b@remote.test"), 0);
+    settle();
+    CHECK(given_count == 2 && given[0].c.recipient_count + given[1].c.recipient_count == 3);
+    for (size_t i = 0; i < 2; i++)
+        if (given[i].c.recipient_count == 1)
+            CHECK(str_eq(given[i].c.recipients[0].address.local, STR("hidden")));
+}
+
 static void by_smarthost(void)
 {
     begin("route \"*\" { via = \"smtp://10.0.0.1:2526\" }  route \"two.test\" { via = \"mx\" }");
@@ -455,6 +469,7 @@ static void nonsense(void)
 }
 
 CASE(together)
+CASE(hidden_apart)
 CASE(by_smarthost)
 CASE(many)
 CASE(large)
@@ -482,6 +497,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_hidden_apart),
         cmocka_unit_test(test_by_smarthost),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_large),

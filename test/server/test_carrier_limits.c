@@ -196,6 +196,43 @@ static void a_site_that_is_dead_rests(void **state)
     assert_int_equal(w->carried, begun + 10); /* one tries; the others are put off with it */
 }
 
+/* What a server says of one message names its recipients, and who wrote others must not read it. */
+static void others_are_not_told_of_a_recipient(void **state)
+{
+    unsigned about = 0, others = 0;
+
+    (void)state;
+    set_up_again("route \"*\" { port = $ connections = 1 }\n");
+    rule(0, "RCPT", "421 4.2.2 <r0@a.test> is full\r\n!");
+    send_many(1, 20, "a.test");
+    run_until(w->loop, &w->carried, 20);
+    for (int i = 0; i < w->results_count; i++) {
+        const struct result *r = &w->results[i];
+
+        if (r->kind != CARRIAGE_CARRIED)
+            continue;
+        about += strstr(r->text, "r0@a.test") && r->code == 421 && r->subject == 2;
+        others += !*r->text && *r->words && !r->code && r->class == 4 && r->subject == 4;
+    }
+    assert_int_equal(about, w->servers[0].connections);
+    assert_int_equal(about + others, 20);
+    assert_in_range(others, 10, 19);
+}
+
+/* A server that does not wait for all of a message to refuse it has answered. */
+static void an_early_refusal_is_an_answer(void **state)
+{
+    (void)state;
+    rule(0, "DATA", "354 go\r\n552 5.3.4 too large\r\n");
+    for (int i = 0; i < 5; i++) {
+        const struct result *r = world_try(w, (struct mail){.domain = "a.test"});
+
+        assert_int_equal(r->verdict, SMTP_CLIENT_FAILED);
+        assert_int_equal(r->code, 552);
+    }
+    assert_int_equal(w->put_back, 0);
+}
+
 static void the_carrier_is_full(void **state)
 {
     (void)state;
@@ -340,6 +377,8 @@ int main(void)
         TEST(a_server_that_lets_nobody_begin),
         TEST(what_is_too_much_is_put_back),
         TEST(a_site_that_is_dead_rests),
+        TEST(others_are_not_told_of_a_recipient),
+        TEST(an_early_refusal_is_an_answer),
         TEST(the_carrier_is_full),
         TEST(what_is_not_recorded_is_little),
         TEST(very_much_is_to_be_said),
