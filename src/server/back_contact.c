@@ -3,9 +3,10 @@
  *   said                                                             outcome
  *   the message was taken                                            delivered; with the new address of a 251
  *   551, X.1.6                                                       moved, with the new address if it was told
- *   550 to RCPT without an enhanced code, 5.1.0 to 5.1.5, 5.2.1      no such mailbox
+ *   550 to RCPT without an enhanced code, 5.1.0 to 5.1.5, 5.2.1,
+ *   550 5.1.10 (Exchange)                                            no such mailbox
  *   X.2.2, 552 to RCPT without an enhanced code                      full
- *   556, 5.1.10, null MX in the DNS                                  the domain takes no mail
+ *   556 to RCPT, null MX in the DNS                                  the domain takes no mail
  *   all else: policy (5.7.X), trouble of the host, 4XX, our own      nothing
  *
  * Nothing here is on the way of a message: an outcome is put into a batch in memory, and each second, or when a batch
@@ -61,7 +62,7 @@ static enum contact_outcome judge_refusal(const struct carried_recipient *r, str
     const bool rcpt = r->stage == SMTP_STAGE_RCPT, failed = r->verdict == SMTP_CLIENT_FAILED;
     const bool null_mx = r->status.class == 5 && r->status.subject == 1 && r->status.detail == 10;
 
-    if (failed && null_mx && (!r->code || rcpt))
+    if (failed && null_mx && (!r->code || (rcpt && r->code == 556)))
         return CONTACT_NO_MAIL;
     if (!r->code || (!rcpt && r->stage != SMTP_STAGE_MESSAGE))
         return CONTACT_UNKNOWN;
@@ -75,7 +76,8 @@ static enum contact_outcome judge_refusal(const struct carried_recipient *r, str
         return CONTACT_MOVED;
     if (rcpt && r->code == 550 && !said.class)
         return CONTACT_NO_MAILBOX;
-    if (said.class && ((said.subject == 1 && said.detail <= 5) || (said.subject == 2 && said.detail == 1)))
+    if (said.class &&
+        ((said.subject == 1 && (said.detail <= 5 || said.detail == 10)) || (said.subject == 2 && said.detail == 1)))
         return CONTACT_NO_MAILBOX;
     return CONTACT_UNKNOWN;
 }

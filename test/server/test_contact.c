@@ -51,7 +51,11 @@ static const struct line lines[] = {
     {DEFERRED, RCPT, 450, {4, 2, 0}, "4.2.0 Greylisted", CONTACT_UNKNOWN},
     {DEFERRED, RCPT, 450, {4, 1, 1}, "4.1.1 Unverified address", CONTACT_UNKNOWN},
     {FAILED, RCPT, 556, {5, 1, 10}, "Domain does not accept mail", CONTACT_NO_MAIL},
+    {FAILED, RCPT, 556, {5, 1, 10}, "5.1.10 Domain does not accept mail", CONTACT_NO_MAIL},
     {FAILED, SMTP_STAGE_CONNECT, 0, {5, 1, 10}, "", CONTACT_NO_MAIL}, /* null MX */
+    /* Exchange says so of one mailbox, where its domain takes mail. */
+    {FAILED, RCPT, 550, {5, 1, 10}, "5.1.10 RESOLVER.ADR.RecipientNotFound", CONTACT_NO_MAILBOX},
+    {FAILED, MESSAGE, 550, {5, 1, 10}, "5.1.10 RESOLVER.ADR.RecipientNotFound", CONTACT_NO_MAILBOX},
     {FAILED, SMTP_STAGE_CONNECT, 0, {5, 1, 2}, "", CONTACT_UNKNOWN},
     {DEFERRED, SMTP_STAGE_CONNECT, 0, {4, 4, 1}, "", CONTACT_UNKNOWN},
 };
