@@ -95,7 +95,7 @@ bool order_scan(struct order *o)
 
     if (back_scan_is_running(o->scan))
         return true;
-    taken = back_scan_run(o->scan, o->ids.at + o->next, o->ids.count - o->next);
+    taken = back_scan_run(o->scan, o->ids.count ? o->ids.at + o->next : NULL, o->ids.count - o->next);
     o->next += taken;
     o->running += taken > 0;
     return taken > 0;
