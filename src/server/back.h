@@ -39,7 +39,7 @@
 
 enum {
     BACK_JOBS_PER_MESSAGE = 8, /* recipients of one message under way at once */
-    BACK_EXPANDED_MAX = 32768, /* recipients that those of one message may lead to: an attempt has memory for so many */
+    BACK_EXPANDED_MAX = 16384, /* recipients that those of one message may lead to: an attempt has memory for so many */
     BACK_SAVE_EVERY = 64,      /* outcomes, then they are recorded before the attempt ends */
     BACK_RECORD_MAX = LANE_RECORD_MAX,
     BACK_ATTEMPT_MEMORY = 64 << 20,

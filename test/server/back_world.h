@@ -84,6 +84,15 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
             targets[i].override_sender = true;
             targets[i].sender_override = (struct mail_address){STR("owner"), STR("remote.test"), false};
         }
+    } else if (str_starts(local, STR("crowd-away"))) {
+        static char members[CROWD][32];
+
+        for (int i = 0; i < CROWD; i++) {
+            snprintf(members[i], sizeof members[i], "%.*s-%d", STR_ARG(local), i);
+            answer_mailbox(answer, targets, members[i]);
+            targets[i].kind = TARGET_REMOTE;
+            targets[i].address.domain = STR("remote.test");
+        }
     } else if (str_starts(local, STR("crowd"))) {
         for (int i = 0; i < CROWD; i++)
             answer_mailbox(answer, targets, "alice");
@@ -200,7 +209,7 @@ static void begin(const char *extra)
 
 /* ---- the carrier ---- */
 
-enum { GIVEN_MAX = 300 };
+enum { GIVEN_MAX = 400 };
 struct given {
     struct carriage c; /* strings of `memory` */
     int             fd;
@@ -442,6 +451,20 @@ __attribute__((unused)) static unsigned delivered(const char *local)
 static bool has(struct str text, const char *what) { return str_find(text, str_from(what)) != STR_NOT_FOUND; }
 
 #define TO(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Addresses PREFIX0@example.test and so on, as TO makes them. */
+__attribute__((unused)) static const char *const *numbered(const char *prefix, unsigned count)
+{
+    static char        texts[RECIPIENTS][16];
+    static const char *all[RECIPIENTS + 1];
+
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(texts[i], sizeof texts[i], "%s%u", prefix, i);
+        all[i] = texts[i];
+    }
+    all[count] = NULL;
+    return all;
+}
 
 static void in_child(void (*run)(void))
 {

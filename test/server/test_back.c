@@ -203,20 +203,6 @@ static void many_owners(void)
     CHECK(!queue_find(&back->queue, message_id));
 }
 
-/* Addresses PREFIX0@example.test and so on, as TO makes them. */
-static const char *const *numbered(const char *prefix, unsigned count)
-{
-    static char        texts[RECIPIENTS][16];
-    static const char *all[RECIPIENTS + 1];
-
-    for (unsigned i = 0; i < count; i++) {
-        snprintf(texts[i], sizeof texts[i], "%s%u", prefix, i);
-        all[i] = texts[i];
-    }
-    all[count] = NULL;
-    return all;
-}
-
 /* As many owners, each of members in forty lists: that takes no more memory than there is. */
 static void many_lists(void)
 {

@@ -23,7 +23,28 @@ static void move_it(const struct given *g)
 
 static void put_it_back(const struct given *g) { put_back(g, 7); }
 
+static void fail_at_length(const struct given *g)
+{
+    static char              words[CARRIAGE_TEXT_MAX];
+    struct carried_recipient said = SAID(FAILED, 550, 5, 1, 1, "");
+
+    memset(words, 'x', sizeof words);
+    said.text = str_of(words, sizeof words);
+    carrier_answer(g, said, false);
+}
+
 /* ---- cases ---- */
+
+/* All that their servers can say of as many recipients as a message may lead to. */
+static void crowd_away(void)
+{
+    begin("");
+    carrier_begin(true);
+    on_given = fail_at_length;
+    send_mail(CLASS_STRANGER, "s", numbered("crowd-away", BACK_EXPANDED_MAX / CROWD), 0);
+    settle();
+    CHECK(given_count >= BACK_EXPANDED_MAX / CROWD * CROWD / CARRIAGE_RECIPIENTS_MAX);
+}
 
 static void together(void)
 {
@@ -470,6 +491,7 @@ static void nonsense(void)
 
 CASE(together)
 CASE(hidden_apart)
+CASE(crowd_away)
 CASE(by_smarthost)
 CASE(many)
 CASE(large)
@@ -498,6 +520,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_hidden_apart),
+        cmocka_unit_test(test_crowd_away),
         cmocka_unit_test(test_by_smarthost),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_large),
