@@ -3,7 +3,7 @@
  * As root (users.h); the numbers that stand in for users are users here:
  *
  *   data            root:keeper  1771  the keeper makes its database here; others pass through
- *   data/run        root         0711  the lock and the sockets, made by master
+ *   data/run        root         0711  pid and the sockets, made by master
  *   data/log        root         0750  descriptors are handed out, nobody opens
  *   data/keys       keeper       0700
  *   data/spool      root:back    0751
@@ -29,6 +29,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#define PID_FILE "run/pid"
+enum { PID_TEXT_MAX = 32, PID_FILE_MAX = 4096 };
 
 struct owner {
     uid_t uid;
@@ -74,32 +77,38 @@ static struct owner owner_of(const struct master *m, enum role user, enum role g
     return (struct owner){m->users.of[user].uid, m->users.of[group].gid};
 }
 
+/* On the directory itself: a file in it could be removed, and a second server would take a new one. */
 static bool take_lock(struct master *m, struct err *err)
 {
-    char    path[PATH_MAX], pid[32] = "";
-    ssize_t n;
+    struct buf pid;
+    struct str text, line;
+    char       path[PATH_MAX];
+    int        os_error;
 
-    snprintf(path, sizeof path, "%s/run/lock", m->config->data);
-    m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (m->lock_fd < 0)
-        return err_set_os(err, errno, "%s", path);
-    if (flock(m->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        int os_error = errno;
+    m->lock_fd = open(m->config->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (m->lock_fd >= 0 && flock(m->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    os_error = errno;
+    if (m->lock_fd < 0 || os_error != EWOULDBLOCK)
+        return err_set_os(err, os_error, "%s", m->config->data);
+    close(m->lock_fd);
+    m->lock_fd = -1;
+    snprintf(path, sizeof path, "%s/" PID_FILE, m->config->data);
+    buf_init(&pid, PID_FILE_MAX);
+    text = io_file_read_all(path, &pid, NULL) ? buf_str(&pid) : STR("PID");
+    line = str_cut(&text, '\n');
+    err_set(err, ERR_CONFIG, "%s: tacit already runs there; stop it first (kill %.*s)", m->config->data, STR_ARG(line));
+    buf_done(&pid);
+    return false;
+}
 
-        n = pread(m->lock_fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? n : 0] = '\0';
-        pid[strspn(pid, "0123456789")] = '\0';
-        close(m->lock_fd);
-        m->lock_fd = -1;
-        if (os_error != EWOULDBLOCK)
-            return err_set_os(err, os_error, "%s", path);
-        return err_set(err, ERR_CONFIG, "%s: tacit already runs there, as process %s; stop it first (kill %s)",
-                       m->config->data, pid[0] ? pid : "unknown", pid[0] ? pid : "PID");
-    }
-    n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(m->lock_fd, 0) != 0 || pwrite(m->lock_fd, pid, (size_t)n, 0) != n)
-        return err_set_os(err, errno, "%s", path);
-    return true;
+static bool write_pid(const struct master *m, struct err *err)
+{
+    char path[PATH_MAX], text[PID_TEXT_MAX];
+    int  len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    snprintf(path, sizeof path, "%s/" PID_FILE, m->config->data);
+    return io_file_write_atomic(path, 0644, str_of(text, (size_t)len), err);
 }
 
 bool data_prepare(struct master *m, struct err *err)
@@ -120,10 +129,10 @@ bool data_prepare(struct master *m, struct err *err)
             return err_set_os(err, ENAMETOOLONG, "%.200s", m->config->data);
         if (!prepare_dir(m, path, dirs[i].mode, owner_of(m, dirs[i].user, dirs[i].group), err))
             return false;
-        if (i == 1 && !take_lock(m, err)) /* before anything else is touched */
+        if (i == 0 && !take_lock(m, err)) /* before anything else is touched */
             return false;
     }
-    return data_make_lane(m, LANE_BACK, err) && data_prepare_domains(m, m->config, err);
+    return write_pid(m, err) && data_make_lane(m, LANE_BACK, err) && data_prepare_domains(m, m->config, err);
 }
 
 bool data_make_lane(const struct master *m, unsigned lane, struct err *err)

@@ -465,7 +465,7 @@ static void a_second_server_and_a_port_in_use_are_refused(void **state)
     size_t            count;
     pid_t             first;
     int               first_output, fd;
-    char              want[64];
+    char              want[64], run[128];
 
     (void)state;
     write_config("mx.example.test", "", 0);
@@ -475,8 +475,13 @@ static void a_second_server_and_a_port_in_use_are_refused(void **state)
     first_output = output;
     start_server();
     assert_int_equal(wait_exit(), 1);
-    snprintf(want, sizeof want, "as process %d; stop it first", first);
+    snprintf(want, sizeof want, "already runs there; stop it first (kill %d)", first);
     assert_non_null(strstr(seen, want));
+    snprintf(run, sizeof run, "rm -rf '%s/data/run'", dir);
+    assert_int_equal(system(run), 0);
+    start_server();
+    assert_int_equal(wait_exit(), 1);
+    assert_non_null(strstr(seen, "already runs there; stop it first (kill PID)"));
     server = first;
     output = first_output;
     seen_len = seen_from = 0;
