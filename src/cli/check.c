@@ -1,8 +1,8 @@
 /* check.c: tacit check: is a configuration right, and what is it worth to know about it. */
 #include "cli/cli.h"
 
+#include "config/config.h"
 #include "directory/directory.h"
-#include "server/config.h"
 
 #include <jansson.h>
 #include <unistd.h>

@@ -3,9 +3,9 @@
  * The same table gives the text of --help (help.c) and the manual page (man.c), so that the three cannot differ. */
 #include "cli/cli.h"
 
+#include "base/nearest.h"
 #include "cli/frame.h"
-#include "server/config.h"
-#include "server/nearest.h"
+#include "config/config.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -4,8 +4,8 @@
 
 #include "cli/cli.h"
 
+#include "config/config.h"
 #include "directory/contacts.h"
-#include "server/config.h"
 
 #include <jansson.h>
 

@@ -1,7 +1,7 @@
 /* control_client.c: one request, one line; answers are lines until the one that says end or error. */
 #include "cli/control_client.h"
 
-#include "server/config.h"
+#include "config/config.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #define TACIT_CLI_DOMAIN_CHECK_H
 
 #include "base/err.h"
+#include "config/config.h"
 #include "queue/route.h"
-#include "server/config.h"
 
 enum { DOMAIN_CHECK_AT_ONCE = 64 };
 

@@ -4,10 +4,10 @@
  * words; a word to be searched for; what is nearest to it. */
 #include "cli/explain.h"
 
+#include "base/nearest.h"
 #include "cli/card.h"
 #include "cli/cli.h"
 #include "cli/site.h"
-#include "server/nearest.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,11 +4,11 @@
  * that init can simply be repeated. Everything else (spool, lanes, owners) the server makes when it starts. */
 #include "cli/cli.h"
 
+#include "config/config.h"
 #include "directory/directory.h"
 #include "io/file.h"
+#include "keeper/token.h"
 #include "mail/address.h"
-#include "server/config.h"
-#include "server/token.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * with all its subcommands, tacit.conf(5) for "tacit.conf". */
 #include "cli/frame.h"
 
-#include "server/config.h"
+#include "config/config.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include "cli/probe.h"
 
 #include "cli/cli.h"
-#include "server/config.h"
+#include "config/config.h"
 
 #include <jansson.h>
 #include <stdlib.h>

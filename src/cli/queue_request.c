@@ -1,9 +1,9 @@
-/* queue_request.c: ids and filters of the command line as a request of the control socket (server/back_filter.c). What
+/* queue_request.c: ids and filters of the command line as a request of the control socket (back/filter.c). What
  * can be wrong is said here, with the name that the option has for people. */
 #include "cli/queue.h"
 
+#include "config/config.h"
 #include "io/loop.h"
-#include "server/config.h"
 
 static const struct {
     const char *option;

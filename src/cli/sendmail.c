@@ -8,9 +8,9 @@
 #include "cli/address_list.h"
 #include "cli/sendmail_message.h"
 #include "cli/submission.h"
+#include "config/config.h"
 #include "mail/address.h"
 #include "mail/xtext.h"
-#include "server/config.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
-/* serve.c: tacit serve: master, or, as master starts it again, one of its roles (server/role.h). */
+/* serve.c: tacit serve: master, or, as master starts it again, one of its roles (role/role.h). */
 #include "cli/cli.h"
 
-#include "server/master.h"
-#include "server/role.h"
+#include "master/master.h"
+#include "role/role.h"
 
 static int run_role(struct cli *cli, const char *name)
 {

@@ -12,7 +12,7 @@
 #include "cli/meaning.h"
 
 #include "base/map.h"
-#include "server/config.h"
+#include "config/config.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -4,8 +4,8 @@
 
 #include "cli/cli.h"
 
+#include "config/config.h"
 #include "directory/directory.h"
-#include "server/config.h"
 
 enum { USER_ARENA_CHUNK = 16 << 10, USER_ARENA_MAX = 4 << 20 };
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "config/config.h"
 #include "deliver/maildir.h"
 #include "directory/expand.h"
 #include "files.h"
@@ -23,8 +24,7 @@
 #include "mail/digest.h"
 #include "mail/report.h"
 #include "queue/queue.h"
-#include "server/ask.h"
-#include "server/config.h"
+#include "role/ask.h"
 #include "smtp/server.h"
 #include "spool/lane.h"
 

@@ -45,7 +45,7 @@ def test_install_goes_where_it_is_told(tmp_path):
 
 def test_the_users_of_the_processes_can_be_made(tmp_path):
     lines = (SOURCE / "etc/sysusers.d/tacit.conf").read_text().splitlines()
-    defaults = re.findall(r'^SETTING\(users, \w+, STRING, "([\w-]+)"', (SOURCE / "src/server/config.def").read_text(), re.M)
+    defaults = re.findall(r'^SETTING\(users, \w+, STRING, "([\w-]+)"', (SOURCE / "src/config/config.def").read_text(), re.M)
     assert [line.split()[1] for line in lines] == defaults
     for line in lines:
         assert re.fullmatch(r'u tacit-\w+ +- "[^":\n]+" +-', line), line

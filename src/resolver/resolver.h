@@ -1,0 +1,19 @@
+/* resolver.h: what asks the DNS for fronts and the carrier: one cache for all of them, and the only part that opens
+ * sockets to name servers. What comes from there is read by nobody who holds mail, a directory or a client's session.
+ * The questions and answers are those of lookup.h. */
+#ifndef TACIT_RESOLVER_RESOLVER_H
+#define TACIT_RESOLVER_RESOLVER_H
+
+#include "io/dns.h"
+
+enum { RESOLVER_OPEN_MAX = 4096 }; /* questions of one asker at once; what is more is answered DNS_FAILED */
+
+struct resolver;
+struct resolver *resolver_new(struct io_loop *loop, const struct io_dns_options *options, struct err *err);
+void             resolver_free(struct resolver *r);
+bool             resolver_is_stale(const struct resolver *r);  /* io_dns_is_stale */
+bool             resolver_is_broken(const struct resolver *r); /* io_dns_is_broken */
+/* The channel of one who asks, until it ends. Takes fd. */
+bool             resolver_attach(struct resolver *r, int fd, struct err *err);
+
+#endif
