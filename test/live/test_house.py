@@ -24,7 +24,7 @@ def test_the_story_leaves_a_running_server_alone(tacit, tmp_path):
     (tmp_path / "run").symlink_to(tacit.dir)
     r = demo(tmp_path, free_port())
     assert r.returncode == 1 and str(tacit.process.pid) in r.stderr and "Stop it first" in r.stderr, r.stderr
-    assert tacit.conf.exists() and (tacit.data / "run" / "lock").exists()
+    assert tacit.conf.exists() and (tacit.data / "run" / "pid").exists()
 
 
 def test_the_story_says_how_to_take_another_port(tacit, tmp_path):
