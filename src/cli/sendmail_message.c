@@ -9,15 +9,21 @@
 #include "mail/date.h"
 #include "mail/header.h"
 
+/* A line that tells where a message begins in a file of many; "From :" is a field (RFC 5322 4.5). */
+static bool is_mbox_line(struct str line)
+{
+    return str_starts(line, STR("From ")) && !str_starts(str_trim(str_skip(line, 4)), STR(":"));
+}
+
 /* Up to the line "." where that ends the message, and without a first line "From …" of a mailbox file. */
 static struct str cut_input(struct str input, bool dot_ends)
 {
     struct str rest = input;
 
-    if (str_starts(input, STR("From "))) {
-        str_cut(&rest, '\n');
+    if (is_mbox_line(str_cut(&rest, '\n')))
         input = rest;
-    }
+    else
+        rest = input;
     while (dot_ends && rest.len) {
         size_t     begin = (size_t)(rest.data - input.data);
         struct str line = str_cut(&rest, '\n');

@@ -86,6 +86,8 @@ static void test_messages(void **state)
     becomes(COMPLETE "\na\n..\n.b\n", dot, COMPLETE_CRLF "\r\na\r\n..\r\n.b\r\n");
     becomes(COMPLETE "\na\rb\r\r\n", none, COMPLETE_CRLF "\r\na\rb\r\r\n"); /* for the server to refuse */
     becomes("From someone Sat Nov 21\n" COMPLETE "\nx\n", none, COMPLETE_CRLF "\r\nx\r\n");
+    becomes("From : x@y\nDate: x\nMessage-ID: <1@y>\n\nx\n", none,
+            "From : x@y\r\nDate: x\r\nMessage-ID: <1@y>\r\n\r\nx\r\n");
     becomes(COMPLETE "Bcc: hidden@y,\n other@y\nTo: z@y\n\nx\n", bcc, COMPLETE_CRLF "To: z@y\r\n\r\nx\r\n");
     becomes(COMPLETE "Bcc: hidden@y\n\nBcc: text\n", bcc, COMPLETE_CRLF "\r\nBcc: text\r\n");
     becomes(COMPLETE "Bcc: hidden@y\n\nx\n", none, COMPLETE_CRLF "Bcc: hidden@y\r\n\r\nx\r\n");

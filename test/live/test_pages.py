@@ -19,7 +19,7 @@ def test_pages(tmp_path):
             "compare-252-551.html", "cause-greylisting.html"} <= names and len(names) > 200
     text = "".join(f.read_text() for f in site.iterdir())
     assert not re.search(r'(src|href)="(https?:)?//', text)
-    modules = npm_modules("playwright-core", "axe-core")
+    modules = npm_modules("playwright-core@1.56.1", "axe-core@4.10.3")
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     assert browser, "chromium is missing: script/deps check"
     pictures = [os.environ["TACIT_PICTURES"]] if "TACIT_PICTURES" in os.environ else []

@@ -1,6 +1,7 @@
 """Programs that the live tests use and that must not be installed as services: unpacked from Debian's packages
 into a directory of the build, without starting anything.
 """
+import json
 import os
 import shutil
 import signal
@@ -237,10 +238,14 @@ service auth {{
 
 
 def npm_modules(*names):
-    """Directory below whose node_modules the npm packages are."""
+    """Directory below whose node_modules the npm packages "NAME@VERSION" are: versions that Debian's node can run."""
     where = TOOLS / "npm"
     where.mkdir(parents=True, exist_ok=True)
-    if not all((where / "node_modules" / name).exists() for name in names):
+
+    def is_there(name):
+        about = where / "node_modules" / name.split("@")[0] / "package.json"
+        return about.exists() and json.loads(about.read_text())["version"] == name.split("@")[1]
+    if not all(is_there(name) for name in names):
         r = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(where), *names],
                            capture_output=True, text=True, timeout=250)
         assert r.returncode == 0, f"{', '.join(names)} cannot be fetched:\n{r.stdout}\n{r.stderr}"
