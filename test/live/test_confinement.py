@@ -173,8 +173,12 @@ def pids(t):
     """{"front-0": pid, …}"""
     found = {}
     for role, pid in t.roles():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        found[f"{role}-{words[words.index(b'--index') + 1].decode()}"] = pid
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except FileNotFoundError:  # it has ended since: a reload does that
+            continue
+        if b"--index" in words:
+            found[f"{role}-{words[words.index(b'--index') + 1].decode()}"] = pid
     return found
 
 
