@@ -51,8 +51,9 @@ struct str str_cut(struct str *rest, char byte);
 
 /* A decimal number without sign, leading blanks or leftovers, at most `max`. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
-enum { STR_U64_TEXT = 20 };                                           /* digits of the largest */
-struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT]); /* decimal; borrows ret_text */
+/* Decimal; borrows ret_text, which has room for the digits of the largest. */
+enum { STR_U64_TEXT = 20 };
+struct str str_from_u64(uint64_t value, char ret_text[STR_U64_TEXT]);
 
 bool   str_is_7bit(struct str s);  /* every byte is in 0..127 */
 bool   str_is_ascii(struct str s); /* every byte is in 1..127 */

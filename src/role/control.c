@@ -37,29 +37,23 @@ bool control_get(struct str message, struct control *ret_control)
 {
     struct reader  r = reader_of(message);
     struct control c = {.kind = (enum control_kind)get_u8(&r)};
-    unsigned       enumerator;
 
     switch (c.kind) {
     case CONTROL_LISTENER:
         c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
         break;
     case CONTROL_PEER:
+        c.role = (enum role)get_u8_max(&r, ROLE_LAST);
+        c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
+        break;
     case CONTROL_LACKS:
-        enumerator = get_u8(&r);
-        if (enumerator > ROLE_LAST)
-            return false;
-        c.role = (enum role)enumerator;
-        if (c.kind == CONTROL_PEER)
-            c.number = (unsigned)get_var_max(&r, NUMBER_MAX);
+        c.role = (enum role)get_u8_max(&r, ROLE_LAST);
         break;
     case CONTROL_DRAIN:
         c.grace_ms = get_var(&r);
         break;
     case CONTROL_FAILED:
-        enumerator = get_u8(&r);
-        if (enumerator > ERR_CONFIG)
-            return false;
-        c.class = (enum err_class)enumerator;
+        c.class = (enum err_class)get_u8_max(&r, ERR_CONFIG);
         c.text = get_str(&r);
         break;
     case CONTROL_LOG:
