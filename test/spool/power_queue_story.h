@@ -1,6 +1,6 @@
 /* power_queue_story.h: what a queue lives through while power.h notes each change: a front's lane with messages, back's
  * lane with what became of them, segments that are released, used again, and emptied by compaction. Back follows the
- * front's lane only as far as that is durable; it releases and compacts as src/server/ does, without waiting for
+ * front's lane only as far as that is durable; it releases and compacts as src/back/ does, without waiting for
  * segments to settle. Include cmocka before it. The variables say what the newest story did. */
 #ifndef TACIT_TEST_SPOOL_POWER_QUEUE_STORY_H
 #define TACIT_TEST_SPOOL_POWER_QUEUE_STORY_H
