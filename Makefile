@@ -40,7 +40,7 @@ run: all
 	script/deps run
 	script/run-demo
 
-# Live tests run once as built and once sanitized; structure tests look at the source and need to run only once.
+# Once as built and once sanitized; what only measures times or shows pages in a browser, only as built.
 check: all build-asan/build.ninja
 	script/deps run check
 	$(MESON) test -C build --print-errorlogs --num-processes $(TESTS_AT_ONCE)

@@ -1,5 +1,6 @@
 """tacit explain and tacit compare say at least what people need, for each kind of thing that they have in hand."""
 import json
+import re
 import subprocess
 
 import pytest
@@ -112,3 +113,22 @@ def test_what_is_not_known():
     r = run("explain", "\x1b[31m" * 10 + "x")
     assert r.returncode == 1 and "\x1b" not in r.stderr
     assert said("explain", "--search", "quota")
+
+
+def test_pages(tmp_path):
+    site = tmp_path / "site"
+    r = run("explain", "--html", str(site))
+    assert r.returncode == 0, r.stderr
+    names = {f.name for f in site.iterdir()}
+    assert {"index.html", "style.css", "search.js", "252.html", "250.html", "502.html", "551.html", "556.html", "x-1-10.html",
+            "compare-252-551.html", "cause-greylisting.html"} <= names and len(names) > 200
+    text = "".join(f.read_text() for f in site.iterdir())
+    assert not re.search(r'(src|href)="(https?:)?//', text), "something from elsewhere"
+
+
+def test_pages_in_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    r = run("explain", "--html", str(tmp_path / "file"))
+    assert r.returncode == 1 and str(tmp_path / "file") in r.stderr
+    r = run("explain", "--html", str(tmp_path / "no" / "where"))
+    assert r.returncode == 1 and "No such file" in r.stderr
