@@ -40,6 +40,9 @@ static void deliver_done(void *arg)
     case MAILDIR_OVER_QUOTA:
         job_fail(j, false, "4.2.2", str_from(j->err.text));
         break;
+    case MAILDIR_TOO_LARGE:
+        job_fail(j, true, "5.2.3", str_from(j->err.text));
+        break;
     case MAILDIR_UNSURE:
         m = queue_find(&j->attempt->back->queue, j->attempt->id);
         if (m)

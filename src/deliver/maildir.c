@@ -254,9 +254,28 @@ static enum maildir_result over_quota(const struct maildir_delivery *d, uint64_t
         return MAILDIR_FAILED;
     if (fits)
         return MAILDIR_DELIVERED;
+    if (size > d->quota) {
+        err_set(err, ERR_PERMANENT, "the message has %llu octets, more than the %llu that the mailbox may hold",
+                (unsigned long long)size, (unsigned long long)d->quota);
+        return MAILDIR_TOO_LARGE;
+    }
     err_set(err, ERR_LIMIT, "the mailbox is full: %llu of %llu octets used, the message has %llu",
             (unsigned long long)used, (unsigned long long)d->quota, (unsigned long long)size);
     return MAILDIR_OVER_QUOTA;
+}
+
+/* Full to the brim, for a message that an empty mailbox would hold: it need not even be written. */
+static enum maildir_result full_to_the_brim(const struct maildir_delivery *d, struct err *err)
+{
+    uint64_t    at_most = d->head.len + d->content.len; /* line ends get shorter */
+    struct stat st = {0};
+
+    if (!d->quota || (d->content_fd >= 0 && spool_stat(d->content_fd, &st) != 0))
+        return MAILDIR_DELIVERED;
+    at_most += (uint64_t)st.st_size;
+    if (at_most > d->quota || spool_sys->fstatat(AT_FDCWD, d->path, &st, 0) != 0)
+        return MAILDIR_DELIVERED;
+    return over_quota(d, 1, err);
 }
 
 static int move(const char *from, const char *to)
@@ -329,7 +348,6 @@ static enum maildir_result write_and_publish(const struct maildir_delivery *d, s
 enum maildir_result maildir_deliver(const struct maildir_delivery *d, struct err *err)
 {
     enum maildir_result result;
-    struct stat         st;
     struct sink        *s;
     bool                found = false;
 
@@ -339,11 +357,9 @@ enum maildir_result maildir_deliver(const struct maildir_delivery *d, struct err
         quota_forget(d->path); /* whether it was counted is not known either */
         return MAILDIR_FOUND;
     }
-    if (d->quota && spool_sys->fstatat(AT_FDCWD, d->path, &st, 0) == 0) {
-        result = over_quota(d, 1, err); /* full to the brim: not even written */
-        if (result != MAILDIR_DELIVERED)
-            return result;
-    }
+    result = full_to_the_brim(d, err);
+    if (result != MAILDIR_DELIVERED)
+        return result;
     s = malloc(sizeof *s);
     if (!s) {
         err_set(err, ERR_LIMIT, "out of memory");

@@ -43,7 +43,8 @@ struct maildir_delivery {
 enum maildir_result {
     MAILDIR_DELIVERED,
     MAILDIR_FOUND,      /* it lay there already, and is durable now (only with `look`) */
-    MAILDIR_OVER_QUOTA, /* nothing stored; err says the figures */
+    MAILDIR_OVER_QUOTA, /* nothing stored; err says the figures. It would fit if others went */
+    MAILDIR_TOO_LARGE,  /* nothing stored, as above; it has more octets than the quota, so no room that is made helps */
     MAILDIR_FAILED,     /* nothing stored; may be tried again: what fails here is for the operator to mend */
     MAILDIR_UNSURE,     /* failed, but it may lie there: `look` the next time */
 };

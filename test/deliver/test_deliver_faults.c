@@ -124,6 +124,7 @@ static void reported_is_true(enum maildir_result result)
         break;
     case MAILDIR_FAILED:
     case MAILDIR_OVER_QUOTA:
+    case MAILDIR_TOO_LARGE:
         assert_int_equal(in_mailbox(2), 0);
         break;
     case MAILDIR_UNSURE:

@@ -227,6 +227,19 @@ static void test_quota(void **state)
     assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA);
     assert_int_equal(list(path, "new", NULL), 2);
     assert_int_equal(list(path, "tmp", NULL), 0);
+    /* What an empty mailbox would not hold either is told apart, also when not an octet has room. */
+    d.content = STR("0123456789\r\n");
+    d.quota = 11;
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA); /* 11 octets: line ends get shorter */
+    d.quota = 10;
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_TOO_LARGE);
+    assert_string_equal(err.text, "the message has 11 octets, more than the 10 that the mailbox may hold");
+    assert_int_equal(list(path, "new", NULL), 2);
+    assert_int_equal(list(path, "tmp", NULL), 0);
+    d.content = str_of(content, 100);
+    d.quota = 250;
+    quota_forget(path);
+    assert_int_equal(deliver_next(&d, &err), MAILDIR_OVER_QUOTA);
     /* Somebody removes one without a word: the fresh count stands for a while, then it is made anew. */
     stored_is(size_file, STR("250S\n200 2\n"));
     list(path, "new", file);

@@ -54,6 +54,8 @@ KINDS = [
     (False, ["bob", "nobody{n}", "team"], 900, ["alice", "bob", "carol"], "held"),
     (False, ["full"], 5000, [], "queue"),
     (False, ["full", "alice"], 25_000, ["alice"], "queue"),
+    (False, ["full", "alice"], 50_000, ["alice"], "held"),
+    (True, ["full", "bob"], 50_000, ["bob"], "report"),
     (True, ["someone@remote.example"], 800, [], "queue"),
     (True, ["someone@remote.example", "bob"], 50_000, ["bob"], "queue"),
     (True, ["broken"], 700, ["alice"], "report"),
@@ -202,7 +204,7 @@ class World:
         t.start()
         for box in BOXES[:4]:
             t.user("add", f"{box}@{DOMAIN}")
-        t.user("add", f"full@{DOMAIN}", "--quota", "20K")
+        t.user("add", f"full@{DOMAIN}", "--quota", "40K")
         t.user("add", f"team@{DOMAIN}", "--alias-of", f"alice@{DOMAIN}", "--alias-of", f"carol@{DOMAIN}")
         t.user("add", f"ghost@{DOMAIN}")
         t.user("add", f"broken@{DOMAIN}", "--alias-of", f"alice@{DOMAIN}", "--alias-of", f"ghost@{DOMAIN}")

@@ -111,11 +111,13 @@ def test_a_message_rots_while_it_waits(make_tacit):
     retry = 'queue { local_retry = {"300ms", "300ms", "300ms"} }'
     t = make_tacit(extra_global="fronts = 1", extra=INLINE + retry).start()
     t.user("add", "alice@example.test")
-    t.user("add", "full@example.test", "--quota", "1K")
+    t.user("add", "full@example.test", "--quota", "5K")
+    send(t, "filler", "full@example.test", lines=200)
+    t.wait_mail("full")
     send(t, "first", "full@example.test", lines=200)
     wait_until(lambda: t.queue() and t.queue()[0]["attempts"] > 0, 10)
     lane, = lanes(t)
-    row, = records(lane)
+    row = records(lane)[-1]
     flip(segment(lane, row), row["offset"] + 16 + row["octets"] - 5)
     wait_until(lambda: f"message {row['id']} cannot be read" in t.log(), 20)
     send(t, "second")

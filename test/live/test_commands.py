@@ -186,15 +186,41 @@ def test_quota(make_tacit):
     assert (t.maildir("small") / "maildirsize").exists()
 
 
+def test_larger_than_the_whole_quota(make_tacit):
+    """It can never fit, so it is not tried for days; whoever may be told hears it at once, all others nothing."""
+    t = make_tacit(extra='relay { networks = {"127.0.0.2"} }').start()
+    for name, quota in (("small", "2K"), ("behind", "2K"), ("alice", "0")):
+        t.user("add", f"{name}@example.test", "--quota", quota)
+    t.user("add", "team@example.test", "--alias-of", "behind@example.test")
+    big = b"Subject: big\r\n\r\n" + b"x" * 900 + b"\r\n" + b"y" * 1200 + b"\r\n"
+    with t.connect(source="127.0.0.2") as c:
+        c.helo()
+        assert c.message("alice@example.test", ["small@example.test", "team@example.test"], big).startswith("250")
+    report = t.wait_mail("alice", 1, 20)[0]
+    assert report.count(b"Status: 5.2.3") == 2 and b"Make the message smaller" in report, report
+    assert b"The message is larger than this mailbox takes." in report and b"behind@" not in report, report
+    assert t.queue() == []
+    with t.connect() as c:
+        c.helo()
+        assert c.message("alice@example.test", "small@example.test", big).startswith("250")
+    row, = wait_until(lambda: t.queue("--unclaimed"))
+    assert row["recipients"][0]["status"] == "5.2.3" and len(t.mail("alice")) == 1 and not t.mail("small"), row
+    t.user("change", "small@example.test", "--quota", "3K")
+    t.run("queue", "release", row["id"])
+    t.wait_mail("small")
+
+
 def test_delay_notice_and_digest(make_tacit):
     t = make_tacit(extra='queue { delay_notice = "1s"  expire = "30s"  local_retry = {"500ms"} }\n'
                          'unclaimed { digest = "2s" }\nrelay { networks = {"127.0.0.2"} }').start()
-    t.user("add", "small@example.test", "--quota", "1K")
+    t.user("add", "small@example.test", "--quota", "3K")
     t.user("add", "alice@example.test")
     with t.connect(source="127.0.0.2") as c:
         c.helo()
-        assert c.message("alice@example.test", "small@example.test", b"Subject: x\r\n\r\n" + b"z" * 900 + b"\r\n" +
-                         b"y" * 900 + b"\r\n").startswith("250")
+        for _ in range(2):  # the first one fits
+            assert c.message("alice@example.test", "small@example.test", b"Subject: x\r\n\r\n" + b"z" * 900 + b"\r\n" +
+                             b"y" * 900 + b"\r\n").startswith("250")
+            t.wait_mail("small")
     with t.connect() as c:
         c.helo()
         c.message("s@elsewhere.example", "invented@example.test")

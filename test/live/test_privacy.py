@@ -29,6 +29,7 @@ PAIRS = {
     "moved hidden": ("mhide", "mhidf"),
     "disabled": ("qoff", "qofg"),
     "over quota": ("qfull", "qfulm"),
+    "smaller than the message": ("qtiny", "qtinz"),
     "outside ASCII": ("jürgen", "jürgem"),
     "longest": (LONG + "ab", LONG + "ac"),
     "percent": ("a%b", "a%c"),
@@ -38,7 +39,11 @@ PAIRS = {
 def populate(t):
     for name in ("alice", '"a b"', "bob", "m251", "m551", "mhide", "qoff", "jürgen", LONG + "ab", "a%b"):
         t.user("add", f"{name}@{D}")
-    t.user("add", f"qfull@{D}", "--quota", "1")
+    t.user("add", f"qtiny@{D}", "--quota", "1")
+    t.user("add", f"qfull@{D}")
+    t.run("sendmail", f"qfull@{D}", input="Subject: filler\n\n" + 300 * ("x" * 70 + "\n"))
+    t.wait_mail("qfull")
+    t.user("change", f"qfull@{D}", "--quota", "20K")
     t.user("add", f"qal@{D}", "--alias-of", f"alice@{D}")
     t.user("add", f"qaway@{D}", "--alias-of", "somebody@remote.example")
     t.user("add", f"qstaff@{D}", "--list", "--show-members", "--member", f"alice@{D}", "--member", f"bob@{D}")
@@ -216,7 +221,7 @@ def test_a_message_for_nobody_costs_a_delivery(make_tacit):
         assert c.message("s@a.example", f"alice@{D}").startswith("250")
         t.wait_mail("alice")
         assert not written.exists()
-        for i, name in enumerate(("nobody", "nobody+tag", "qoff", "qfull", "mhide", "qinner", "m251", "qaway")):
+        for i, name in enumerate(("nobody", "nobody+tag", "qoff", "qfull", "qtiny", "mhide", "qinner", "m251", "qaway")):
             assert c.message("s@a.example", f"{name}@{D}", b"x" * (i + 1) * 1000 + b"\r\n").startswith("250")
             wait_until(lambda: written.exists() and written.stat().st_size // 1000 == i + 1)
 

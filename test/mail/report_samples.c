@@ -50,6 +50,7 @@ static const struct sample samples[] = {
     {.name = "failed-full",
      ONE(TO("carol", "example.net"), OTHER, .status = {5, 2, 2}, .last_status = {4, 2, 2}, .code = 452,
          .reply = STR("452 4.2.2 The mailbox is over quota"), .attempts = 34)},
+    {.name = "failed-too-large-here", ONE(TO("carol", "example.test"), .status = {5, 2, 3}, .attempts = 1)},
     {.name = "failed-expired",
      ONE(TO("dave", "example.net"), OTHER, .status = {5, 4, 7}, .last_status = {4, 4, 1},
          .happened = STR("no connection to the server in time"), .attempts = 34)},
