@@ -13,10 +13,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unbound.h>
 
-enum { RECORDS_MAX = 512, TIMEOUT_MS = 30 * 1000, CLASS_IN = 1 };
+enum {
+    RECORDS_MAX = 512,
+    TIMEOUT_MS = 30 * 1000,
+    CLASS_IN = 1,
+    SOCKETS = 4096,    /* to name servers, at once; made as they are needed */
+    SOCKETS_SHARE = 2, /* and no more than this part of the process's descriptors */
+    SERVER_REMEMBERED_S = 10,
+};
 static const uint64_t CACHE = 32 << 20;
 static const char     ANCHORS[] = "/usr/share/dns/root.key", RESOLV_CONF[] = "/etc/resolv.conf";
 
@@ -202,13 +210,32 @@ static bool set(struct io_dns *d, const char *option, const char *value, struct 
     return status == 0 || err_set(err, ERR_TEMPORARY, "DNS: %s %s: %s", option, value, ub_strerror(status));
 }
 
+static bool set_number(struct io_dns *d, const char *option, uint64_t value, struct err *err)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    return set(d, option, text, err);
+}
+
+/* By itself the library has 16 questions under way, and others wait behind those that nobody answers. And what it
+ * knows of a server that says nothing it keeps for a quarter of an hour: but here it is a resolver, asked about all the
+ * world, and its silence about one domain must not keep the others from being asked. */
+static bool set_patience(struct io_dns *d, struct err *err)
+{
+    struct rlimit files = {.rlim_cur = SOCKETS};
+    uint64_t      sockets;
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    sockets = files.rlim_cur / SOCKETS_SHARE;
+    return set_number(d, "outgoing-range:", sockets < SOCKETS ? sockets : SOCKETS, err) &&
+           set_number(d, "infra-host-ttl:", SERVER_REMEMBERED_S, err);
+}
+
 static bool set_sizes(struct io_dns *d, uint64_t cache, struct err *err)
 {
-    char third[24], twice[24];
-
-    snprintf(third, sizeof third, "%llu", (unsigned long long)(cache / 3));
-    snprintf(twice, sizeof twice, "%llu", (unsigned long long)(cache / 3 * 2)); /* records outweigh messages */
-    return set(d, "msg-cache-size:", third, err) && set(d, "rrset-cache-size:", twice, err);
+    return set_number(d, "msg-cache-size:", cache / 3, err) &&
+           set_number(d, "rrset-cache-size:", cache / 3 * 2, err); /* records outweigh messages */
 }
 
 static struct stat state_of(const char *path)
@@ -281,8 +308,9 @@ static bool begin(struct io_dns *d, const struct io_dns_options *o, struct err *
 {
     bool named = o->server && *o->server;
 
-    if (!set_sizes(d, o->cache ? o->cache : CACHE, err) || !set(d, "do-not-query-localhost:", "no", err) ||
-        !set(d, "unblock-lan-zones:", "yes", err) || !set(d, "edns-buffer-size:", "1232", err))
+    if (!set_sizes(d, o->cache ? o->cache : CACHE, err) || !set_patience(d, err) ||
+        !set(d, "do-not-query-localhost:", "no", err) || !set(d, "unblock-lan-zones:", "yes", err) ||
+        !set(d, "edns-buffer-size:", "1232", err))
         return false;
     if (o->validate ? !use_anchors(d, o->anchors ? o->anchors : ANCHORS, err)
                     : !set(d, "module-config:", "iterator", err))
