@@ -196,11 +196,59 @@ static json_t *process_of(const struct counter_slot *slot, uint64_t now_ms)
     return row;
 }
 
+/* A row for each process that cannot store now; in *ret_over those of a trouble that has ended. */
+static json_t *storage_of(const struct back *b, json_t **ret_over)
+{
+    const struct counters *all = b->role->counters;
+    json_t                *rows = json_array();
+    struct arena           a;
+
+    *ret_over = json_array();
+    arena_init(&a, 1024, 1 << 20);
+    for (size_t i = 0; i < COUNTER_SLOTS; i++) {
+        const struct counter_slot *slot = &all->slots[i];
+        const struct storage      *s = &slot->storage;
+        enum role                  role = (enum role)slot->role;
+        enum storage_problem       problem = (enum storage_problem)s->problem;
+        uint64_t                   until_ms = s->until_ms;
+        struct str                 dir;
+        json_t                    *row;
+
+        if (!slot->pid || (problem != STORAGE_FULL && problem != STORAGE_FAILED))
+            continue;
+        arena_reset(&a);
+        dir = role_lane_dir(b->config, role == ROLE_FRONT ? slot->index + LANE_FRONT_FIRST : LANE_BACK, &a);
+        row = json_object();
+        set(row, "role", json_string(role_name(role)));
+        set_u64(row, "index", slot->index);
+        set(row, "problem", json_string(problem == STORAGE_FULL ? "full" : "failed"));
+        set(row, "directory", back_json_text(dir));
+        set_u64(row, "since_ms", s->since_ms);
+        set_u64(row, "last_ms", s->last_ms);
+        if (until_ms)
+            set_u64(row, "until_ms", until_ms);
+        if (problem == STORAGE_FULL) {
+            set_u64(row, "free_octets", s->free);
+            set_u64(row, "reserve_octets", s->reserve);
+            set_u64(row, "waiting_octets", s->waiting);
+            set_u64(row, "largest_octets", s->largest);
+        } else {
+            const char *name = strerrorname_np(s->os_error), *text = strerrordesc_np(s->os_error);
+
+            set(row, "errno", json_string(name ? name : "?"));
+            set(row, "error", json_string(text ? text : "unknown error"));
+        }
+        json_array_append_new(until_ms ? *ret_over : rows, row);
+    }
+    arena_done(&a);
+    return rows;
+}
+
 struct json_t *back_status(struct back *b)
 {
     const struct counters *all = b->role->counters;
     json_t                *status = json_object(), *processes = json_array(), *totals = json_object();
-    json_t                *replies = json_object();
+    json_t                *replies = json_object(), *over, *storage = storage_of(b, &over);
     uint64_t               now = io_wall_ms(), sums[COUNTER_CODES] = {0};
 
     back_gauges(b);
@@ -225,6 +273,8 @@ struct json_t *back_status(struct back *b)
     set_u64(status, "generation", all->generation);
     if (b->config->queue.paused)
         set(status, "paused", json_true());
+    set(status, "storage", storage);
+    set(status, "storage_over", over);
     back_changes_status(b, status);
     set(status, "processes", processes);
     set(status, "totals", totals);

@@ -99,6 +99,7 @@ static void batch_written(void *arg)
     if (!b->batch_ok) {
         log_notice(LOG_LEVEL_ERROR, "progress of the queue cannot be stored: %s; tried again", b->batch_err.text);
         count(COUNTER_commit_failures_total, 1);
+        storage_failed(&b->role->slot->storage, &b->batch_err, io_wall_ms());
         while (!list_is_empty(&b->stores)) { /* in the order in which they came: the failed ones first */
             struct list *l = list_first(&b->stores);
 
@@ -115,6 +116,7 @@ static void batch_written(void *arg)
         io_timer_start(b->store_retry, RETRY_MS, 0);
         return;
     }
+    storage_stored(&b->role->slot->storage, io_wall_ms());
     back_lane_committed(b, LANE_BACK, committed);
     finish(b);
     back_kick(b);

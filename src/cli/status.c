@@ -1,5 +1,6 @@
 /* status.c: tacit status: the processes and what they have counted. */
 #include "cli/control_client.h"
+#include "io/loop.h"
 
 #include <stdlib.h>
 
@@ -22,6 +23,88 @@ static void print_processes(const json_t *status)
                (unsigned long long)control_u64(p, "restarts"));
     }
 }
+
+/* ---- what cannot be stored ---- */
+
+enum { WHOLE_PAGE = 4096 /* where less than this is left, nothing is taken */ };
+
+static bool is_front(const json_t *row) { return strcmp(control_text(row, "role"), "front") == 0; }
+static bool is_full(const json_t *row) { return strcmp(control_text(row, "problem"), "full") == 0; }
+
+/* What the server does not do. */
+static const char *refusal(const json_t *row, char ret_text[64])
+{
+    char size[16];
+
+    if (!is_front(row))
+        return "delivers nothing";
+    if (!is_full(row) || control_u64(row, "largest_octets") < WHOLE_PAGE)
+        return "refuses mail";
+    control_size_text(control_u64(row, "largest_octets"), size);
+    snprintf(ret_text, 64, "refuses messages above %s", size);
+    return ret_text;
+}
+
+static void print_over(const json_t *row)
+{
+    char since[32], until[32];
+
+    control_time_text(control_u64(row, "since_ms"), since);
+    control_time_text(control_u64(row, "until_ms"), until);
+    printf("%s-%llu %s from %s to %s, and no more: %s in %s\n", control_text(row, "role"),
+           (unsigned long long)control_u64(row, "index"), is_front(row) ? "refused mail" : "delivered nothing", since,
+           until, is_full(row) ? "no room" : control_text(row, "error"), control_text(row, "directory"));
+}
+
+static void print_trouble(const json_t *row)
+{
+    char text[64], since[32], last[32], age[16], free_octets[16], reserve[16], waiting[16];
+
+    control_time_text(control_u64(row, "since_ms"), since);
+    control_age_text(io_wall_ms() - control_u64(row, "since_ms"), age);
+    printf("%s%s-%llu %s since %s (%s): ", cli_colour(stdout, CLI_RED), control_text(row, "role"),
+           (unsigned long long)control_u64(row, "index"), refusal(row, text), since, age);
+    if (is_full(row)) {
+        control_size_text(control_u64(row, "free_octets"), free_octets);
+        control_size_text(control_u64(row, "reserve_octets"), reserve);
+        control_size_text(control_u64(row, "waiting_octets"), waiting);
+        printf("no room in %s: %s are free, %s must stay free, %s are for mail that waits",
+               control_text(row, "directory"), free_octets, reserve, waiting);
+    } else {
+        control_time_text(control_u64(row, "last_ms"), last);
+        printf("cannot store in %s: %s (%s), last at %s", control_text(row, "directory"), control_text(row, "error"),
+               control_text(row, "errno"), last);
+    }
+    printf("%s\n", cli_colour(stdout, CLI_PLAIN));
+}
+
+static void print_storage(const json_t *status)
+{
+    const json_t *rows = json_object_get(status, "storage"), *over = json_object_get(status, "storage_over"), *row;
+    const char   *full = NULL, *failed = NULL;
+    size_t        i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char **dir = is_full(row) ? &full : &failed;
+
+        print_trouble(row);
+        if (!*dir)
+            *dir = control_text(row, "directory");
+    }
+    if (full)
+        printf("Make room on the file system of %s: mail is taken again within a second of it.\n", full);
+    if (failed)
+        printf("Look for the disk of %s in the kernel's log, and whether it is full: df, df -i. It is tried again with "
+               "all "
+               "that comes; this goes away with the first that is stored.\n",
+               failed);
+    json_array_foreach(over, i, row) { print_over(row); }
+    if (full || failed || json_array_size(over))
+        putchar('\n');
+}
+
+/* ---- counters ---- */
 
 /* A counter's name says its unit: octets, or us for a time; "us" itself is not for people. */
 static void print_counter(const char *name, uint64_t value)
@@ -105,6 +188,7 @@ static int run_status(struct cli *cli)
         if (json_is_true(json_object_get(status, "paused")))
             printf("%sNothing is delivered: queue { paused = true }%s\n\n", cli_colour(stdout, CLI_BOLD),
                    cli_colour(stdout, CLI_PLAIN));
+        print_storage(status);
         print_processes(status);
         print_counters(status);
         print_replies(status);
@@ -120,6 +204,11 @@ const struct cli_command status_command = {
     .name = "status",
     .summary = "shows the processes of the running server and what they have counted",
     .description =
+        "Where the server cannot store mail, and so refuses it, that stands first: since when, where, why, and what to "
+        "do; "
+        "and, once it is over, when it was. In --json that is the list storage, empty while all is well, and "
+        "storage_over. "
+        "The exit status tells only whether the server answered. "
         "Totals count since the server started, over all processes that it has had; the others say how it is "
         "now. Octets are shown with K, M, G or T (powers of 1024). The same counters are served to Prometheus where "
         "the block metrics names an address.",

@@ -32,15 +32,36 @@ static uint64_t undelivered(const struct front *f)
 static const struct smtp_reply disk_full =
     SMTP_REPLY_INIT(452, 4, 3, 1, "Insufficient system storage, try again later");
 
+/* Octets that what was taken already will need. */
+static uint64_t waiting(const struct front *f) { return f->memory + lane_pending(f->lane) + undelivered(f); }
+
+void front_look_for_room(struct front *f)
+{
+    struct storage_room room = {.waiting = waiting(f)};
+    struct lane_room    lane;
+    struct err          err;
+
+    if (!lane_room(f->lane, front_now_ms(f), &lane, &err)) {
+        storage_failed(&f->role->slot->storage, &err, io_wall_ms());
+        return;
+    }
+    room.free = lane.free;
+    room.reserve = lane.reserve;
+    room.largest = lane.usable > room.waiting ? lane.usable - room.waiting : 0;
+    storage_look(&f->role->slot->storage, &room, f->config->limits.message, io_wall_ms());
+}
+
 /* Asked at MAIL, so that a sender need not go on in vain, and again before the content comes. */
 static bool has_room(struct front_session *s)
 {
     struct front *f = s->front;
-    uint64_t   need = smtp_server_envelope(s->smtp)->declared_size + f->memory + lane_pending(f->lane) + undelivered(f);
-    struct err err;
+    uint64_t      need = smtp_server_envelope(s->smtp)->declared_size + waiting(f);
+    struct err    err;
 
     if (lane_has_space(f->lane, need, front_now_ms(f), &err))
         return true;
+    count(COUNTER_storage_refused_total, 1);
+    front_look_for_room(f);
     front_log_transaction(s->message, "refused", &disk_full, err.text);
     return false;
 }

@@ -69,6 +69,10 @@ static void tick(void *arg)
         f->tick_ms += FRONT_TICK_MS;
         look(slot, now_ms);
     }
+    if (now_ms - f->room_ms >= FRONT_ROOM_MS) {
+        f->room_ms = now_ms;
+        front_look_for_room(f);
+    }
     front_ask_overdue(f);
     null_mx_tick(&f->null_mx);
 }

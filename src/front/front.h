@@ -33,6 +33,7 @@
 
 enum {
     FRONT_TICK_MS = 100,          /* how exact time-outs are */
+    FRONT_ROOM_MS = 1000,         /* how often room is looked for */
     FRONT_WHEEL = 1024,           /* ticks that the clock's wheel reaches ahead */
     FRONT_INPUT_MAX = 256 * 1024, /* octets of a session's input that wait */
     FRONT_UNSENT_MAX = 32 * 1024, /* octets of replies unsent before no more commands are taken */
@@ -162,6 +163,7 @@ struct front {
 
     struct io_timer *tick;
     uint64_t         tick_ms; /* the clock has looked at everything before this */
+    uint64_t         room_ms; /* when room was looked for */
     struct list      wheel[FRONT_WHEEL];
 
     struct io_ipc *keeper, *back;
@@ -229,6 +231,8 @@ enum client_class front_session_class(const struct front_session *s, const struc
 void front_event(struct front_session *s, const struct smtp_event *event);
 /* What the keeper said to the session's question; NULL: nothing in time. */
 void front_event_told(struct front_session *s, const struct ask *ask, const struct answer *answer);
+
+void front_look_for_room(struct front *f); /* and tells role/storage.h; once a second, and when it lacked */
 
 /* front/message.c */
 struct front_message *front_message_new(struct front_session *s, enum client_class class); /* NULL: no memory */

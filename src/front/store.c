@@ -57,6 +57,8 @@ static void answer_failed(struct front_message *m, const struct err *err)
     const struct smtp_reply full = SMTP_REPLY(452, 4, 3, 1, "Insufficient system storage, try again later");
     const struct smtp_reply failed = SMTP_REPLY(451, 4, 3, 0, "The message could not be stored, try again later");
 
+    count(COUNTER_storage_refused_total, 1);
+    storage_failed(&m->front->role->slot->storage, err, io_wall_ms());
     answer(m, "failed", err->class == ERR_LIMIT ? &full : &failed, err->text);
 }
 
@@ -165,6 +167,7 @@ static void batch_done(void *arg)
         }
     }
     if (b->stored) { /* after the answers, which somebody waits for */
+        storage_stored(&f->role->slot->storage, io_wall_ms());
         front_store_committed(f);
         prepare_spare(f);
     }

@@ -102,6 +102,7 @@ void counters_reset_gauges(struct counter_slot *slot)
     for (size_t c = 0; c < COUNTER_COUNT; c++)
         if (table[c].kind == GAUGE)
             atomic_store_explicit(&slot->values[c], 0, memory_order_relaxed);
+    storage_reset(&slot->storage);
 }
 
 struct counter_slot *counters_slot(struct counters *all, enum role role, unsigned lane)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "role/clients.h"
+#include "role/storage.h"
 
 #include <stdatomic.h>
 
@@ -36,6 +37,7 @@ struct counter_slot {
     _Atomic int32_t  pid;         /* 0: not running */
     _Atomic uint32_t restarts;
     _Atomic uint64_t started_ms; /* Unix time */
+    struct storage   storage;
 };
 struct counters {
     _Atomic uint64_t     started_ms;
@@ -57,7 +59,7 @@ void count_reply(unsigned code);
 
 /* The slot of a process: a front's follows from the lane it writes, a carrier's from its number. NULL: too high. */
 struct counter_slot *counters_slot(struct counters *all, enum role role, unsigned lane);
-void                 counters_reset_gauges(struct counter_slot *slot); /* when its process has ended */
+void                 counters_reset_gauges(struct counter_slot *slot); /* and storage: when its process has ended */
 
 uint64_t counters_sum(const struct counters *all, enum counter c);
 bool     counters_prometheus(const struct counters *all, struct buf *out);

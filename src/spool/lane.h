@@ -92,9 +92,15 @@ uint64_t lane_marked(const struct lane_writer *w);
 bool lane_wants_spare(struct lane_writer *w);
 bool lane_prepare_spare(struct lane_writer *w, struct err *err);
 
-/* Whether `octets` more can be stored while the reserve stays free, or in what is preallocated: statvfs, its result
- * kept for up to 1 s of now_ms (any monotonic clock), less where little is free. False: ERR_LIMIT with a text that
- * names the directory and the figures. */
+/* The room there is: statvfs, its result kept for up to 1 s of now_ms (any monotonic clock), less where little is free.
+ */
+struct lane_room {
+    uint64_t usable;  /* octets that can be stored while the reserve stays free, or in what is preallocated */
+    uint64_t free;    /* octets of the file system */
+    uint64_t reserve; /* octets of them that are left free */
+};
+bool lane_room(struct lane_writer *w, uint64_t now_ms, struct lane_room *ret_room, struct err *err);
+/* Whether `octets` more can be stored in it. False: ERR_LIMIT with a text that names the directory and the figures. */
 bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, struct err *err);
 
 /* Large bodies: created under a name (letters, digits, '-'), appended to, then synced (file and directory) before the
@@ -155,7 +161,8 @@ bool lane_release(const char *dir, uint64_t seq, struct err *err);
 /* Not made durable: after a power cut the file may be back, and belongs to nobody. Removing what is gone is success. */
 bool lane_body_remove(const char *dir, struct str name, struct err *err);
 /* Whether a body, open for reading, holds what was written, and all of it. Reads the whole file; the descriptor's place
- * is not moved. False: ERR_PERMANENT: it does not, and `path` (for the text) has to be restored; else it cannot be read. */
+ * is not moved. False: ERR_PERMANENT: it does not, and `path` (for the text) has to be restored; else it cannot be
+ * read. */
 bool lane_body_check(const char *path, int fd, uint64_t size, uint64_t xxh3, struct err *err);
 /* Segments present, oldest first, and bodies with the Unix time of their last write; stops and returns false when
  * `each` does. */

@@ -41,6 +41,7 @@ static bool check_space(struct lane_body *b, uint64_t more, struct err *err)
         b->failed = true;
         return false;
     }
+    free_octets = lane_above_reserve(b->w, free_octets);
     if (free_octets < more) {
         b->failed = true;
         return err_set(err, ERR_LIMIT,

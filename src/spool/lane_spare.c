@@ -33,24 +33,26 @@ uint64_t lane_take_seq(struct lane_writer *w)
 bool lane_free_space(const struct lane_writer *w, uint64_t *ret_octets, struct err *err)
 {
     struct statvfs st;
-    uint64_t       free_octets;
 
     if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
-    free_octets = (uint64_t)st.f_bavail * st.f_frsize;
-    *ret_octets = free_octets > w->reserve ? free_octets - w->reserve : 0;
+    *ret_octets = (uint64_t)st.f_bavail * st.f_frsize;
     return true;
+}
+
+uint64_t lane_above_reserve(const struct lane_writer *w, uint64_t free_octets)
+{
+    return free_octets > w->reserve ? free_octets - w->reserve : 0;
 }
 
 bool lane_plan(struct lane_writer *w, struct err *err)
 {
     struct statvfs st;
-    uint64_t       total, free_octets = 0, size = w->wanted, least = w->wanted;
+    uint64_t       total, free_octets, size = w->wanted, least = w->wanted;
 
     if (spool_stat_space(w->dirfd, &st) != 0)
         return err_set_os(err, errno, "spool %s", w->dir);
-    if (!lane_free_space(w, &free_octets, err))
-        return false;
+    free_octets = lane_above_reserve(w, (uint64_t)st.f_bavail * st.f_frsize);
     total = (uint64_t)st.f_blocks * st.f_frsize;
     if (least > LANE_SEGMENT_AUTO_MIN)
         least = LANE_SEGMENT_AUTO_MIN;

@@ -201,11 +201,9 @@ struct lane_place lane_writer_committed(const struct lane_writer *w) { return w-
 /* Where there is less above the reserve, a second is long enough to use it up. */
 #define SPACE_PLENTY (UINT64_C(4) << 30)
 
-bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, struct err *err)
+bool lane_room(struct lane_writer *w, uint64_t now_ms, struct lane_room *ret_room, struct err *err)
 {
-    uint64_t room = 0;
-
-    uint64_t kept_ms = w->space_free > SPACE_PLENTY ? 1000 : 20;
+    uint64_t kept_ms = lane_above_reserve(w, w->space_free) > SPACE_PLENTY ? 1000 : 20;
 
     if (!w->space_known || now_ms < w->space_at_ms || now_ms - w->space_at_ms >= kept_ms) {
         if (!lane_free_space(w, &w->space_free, err))
@@ -213,19 +211,30 @@ bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, str
         w->space_known = true;
         w->space_at_ms = now_ms;
     }
+    *ret_room = (struct lane_room){
+        .usable = lane_above_reserve(w, w->space_free), .free = w->space_free, .reserve = w->reserve};
     if (!w->roll && w->head.size > w->tail.offset && !(w->head.flags & LANE_SEGMENT_LARGE))
-        room = w->head.size - w->tail.offset;
+        ret_room->usable += w->head.size - w->tail.offset;
     pthread_mutex_lock(&w->mutex);
     if (w->spare.state == LANE_SPARE_READY)
-        room += w->spare.size;
+        ret_room->usable += w->spare.size;
     pthread_mutex_unlock(&w->mutex);
-    if (octets <= w->space_free || octets - w->space_free <= room)
+    return true;
+}
+
+bool lane_has_space(struct lane_writer *w, uint64_t octets, uint64_t now_ms, struct err *err)
+{
+    struct lane_room room;
+
+    if (!lane_room(w, now_ms, &room, err))
+        return false;
+    if (octets <= room.usable)
         return true;
     return err_set(err, ERR_LIMIT,
                    "spool %s: no room for %llu octets: %llu can be used, and %llu are kept free; make room on its file "
                    "system",
-                   w->dir, (unsigned long long)octets, (unsigned long long)(w->space_free + room),
-                   (unsigned long long)w->reserve);
+                   w->dir, (unsigned long long)octets, (unsigned long long)room.usable,
+                   (unsigned long long)room.reserve);
 }
 
 void lane_mark(struct lane_writer *w, uint64_t mark)

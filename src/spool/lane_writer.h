@@ -91,8 +91,9 @@ struct lane_writer {
 uint64_t lane_take_seq(struct lane_writer *w);
 /* Looks at the file system and decides how large the next segment will be. */
 bool     lane_plan(struct lane_writer *w, struct err *err);
-/* Free octets above the reserve. */
+/* Free octets of the file system, and those of them above the reserve. */
 bool     lane_free_space(const struct lane_writer *w, uint64_t *ret_octets, struct err *err);
+uint64_t lane_above_reserve(const struct lane_writer *w, uint64_t free_octets);
 /* The spare, if one is ready (or being made: waits for it) that is large enough; the caller owns its descriptor. */
 bool     lane_spare_take(struct lane_writer *w, uint32_t size, struct lane_spare *ret_spare);
 /* A new file of that size under a name of its own kind; `clear`: written with zeros and synced. */

@@ -24,6 +24,7 @@
 
 static char                root[64];
 static struct role_context context;
+static struct counter_slot slot;
 static struct back        *back;
 static struct lane_writer *front_lane;
 static struct io_ipc      *front, *keeper;
@@ -188,7 +189,7 @@ static void begin(const char *extra)
     CHECK(config);
     log_init(LOG_TEXT, LOG_LEVEL_ERROR, "back", -1);
     arena_init(&memory, 64 << 10, 64 << 20);
-    context = (struct role_context){.role = ROLE_BACK, .config = config, .loop = io_loop_new(&err)};
+    context = (struct role_context){.role = ROLE_BACK, .config = config, .loop = io_loop_new(&err), .slot = &slot};
     CHECK(context.loop);
     snprintf(path, sizeof path, "%s/spool", root);
     CHECK(mkdir(path, 0700) == 0);

@@ -1,8 +1,10 @@
 """The disk fails under a running server: the sender is told to come again, the session goes on, and nothing that was
 refused turns up later. test/spool/test_faults.c does this for every single call; here it is seen from outside."""
+import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -171,3 +173,81 @@ def test_the_last_message_of_a_front_whose_client_has_gone(faulty):
     assert "was killed by signal" not in t.log()
     t.start()
     wait_until(lambda: subjects(t) == ["last"], 20)
+
+
+def status(t):
+    return json.loads(t.run("status", "--json").stdout)
+
+
+def test_status_says_that_mail_is_refused(faulty):
+    """At once, by which process, since when, where and why; and that it is over."""
+    t, disk = faulty
+    lane = str(t.data / "spool" / "lane-01")
+    assert (status(t)["storage"], status(t)["storage_over"]) == ([], [])
+    with t.connect() as c:
+        c.helo()
+        disk.fail("s", "I", "f")
+        began = int(time.time() * 1000)
+        assert put(c, "refused").startswith("451 4.3.0")
+        now = status(t)
+        [row] = now["storage"]
+        assert (row["role"], row["index"], row["problem"], row["directory"], row["errno"]) == \
+            ("front", 0, "failed", lane, "EIO"), row
+        assert began - 1000 <= row["since_ms"] <= row["last_ms"] <= int(time.time() * 1000) + 1000
+        assert now["totals"]["storage_refused_total"] == now["totals"]["storage_troubles"] == 1
+        text = t.run("status").stdout
+        assert "front-0 refuses mail since " in text
+        assert f"cannot store in {lane}: Input/output error (EIO), last at " in text
+        disk.heal()
+        assert put(c, "taken").startswith("250")
+    now = wait_until(lambda: status(t)["storage"] == [] and status(t), 20)
+    [row] = now["storage_over"]
+    assert row["until_ms"] >= row["last_ms"] and now["totals"]["storage_troubles"] == 0
+    assert "front-0 refused mail from " in t.run("status").stdout
+
+
+def test_status_says_that_back_cannot_store(faulty):
+    t, disk = faulty
+    with t.connect() as c:
+        c.helo()
+        disk.fail("s", "I", "b")
+        assert put(c, "kept").startswith("250")
+        [row] = wait_until(lambda: status(t)["storage"], 20)
+        assert (row["role"], row["errno"], row["directory"]) == ("back", "EIO", str(t.data / "spool" / "lane-00")), row
+        assert "back-0 delivers nothing since " in t.run("status").stdout
+        disk.heal()
+    wait_until(lambda: status(t)["storage"] == [], 20)
+    wait_until(lambda: subjects(t) == ["kept"], 20)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_status_says_that_the_disk_is_full(make_tacit):
+    """Also before any mail comes, and also where only large messages are refused."""
+    t = make_tacit(extra_global="fronts = 1", extra='limits { message = "1M" }\nspool { segment = "256K"  reserve = "4M" }')
+    t.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", str(t.data)], check=True)
+    try:
+        t.start()
+        t.user("add", "alice@example.test")
+        assert status(t)["storage"] == []
+        ballast = t.data / "ballast"
+        room = os.statvfs(t.data).f_bavail * os.statvfs(t.data).f_frsize
+        ballast.write_bytes(b"x" * (room - (1 << 20)))
+        [row] = wait_until(lambda: status(t)["storage"], 20)
+        assert (row["role"], row["problem"], row["reserve_octets"]) == ("front", "full", 4 << 20), row
+        assert row["free_octets"] <= 1 << 20 and 4096 < row["largest_octets"] < 1 << 20, row  # what is preallocated
+        text = t.run("status").stdout
+        assert "front-0 refuses messages above " in text and f"Make room on the file system of {row['directory']}" in text
+        with t.connect() as c:
+            c.helo()
+            assert c.cmd("MAIL FROM:<s@elsewhere.example> SIZE=900000").startswith("452 4.3.1")
+            assert c.cmd("MAIL FROM:<s@elsewhere.example> SIZE=1000").startswith("250")
+            c.cmd("RSET")
+            ballast.unlink()
+            wait_until(lambda: status(t)["storage"] == [], 20)
+            assert c.cmd("MAIL FROM:<s@elsewhere.example> SIZE=900000").startswith("250")
+        assert status(t)["totals"]["storage_refused_total"] == 1
+        assert "front-0 refused mail from " in t.run("status").stdout
+    finally:
+        t.stop()
+        subprocess.run(["umount", "-l", str(t.data)], check=True)
