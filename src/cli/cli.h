@@ -117,6 +117,6 @@ void cli_print_filled(FILE *out, struct str text, size_t column, size_t indent);
 /* The commands, each in its own file. `user`, `queue`, `contacts` and `spool` have subcommands. */
 extern const struct cli_command init_command, serve_command, check_command, user_command, queue_command, trace_command,
     status_command, spool_command, contacts_command, sendmail_command, explain_command, compare_command, probe_command,
-    help_command, man_command, complete_command;
+    pipe_command, help_command, man_command, complete_command;
 
 #endif

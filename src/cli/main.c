@@ -20,11 +20,9 @@ const struct cli_command help_command = {
 };
 
 const struct cli_command *const cli_commands[] = {
-    &init_command,  &serve_command,    &check_command,    &user_command,
-    &queue_command, &trace_command,    &contacts_command, &status_command,
-    &spool_command, &sendmail_command, &explain_command,  &compare_command,
-    &probe_command, &help_command,     &man_command,      &complete_command,
-    NULL,
+    &init_command,     &serve_command,  &check_command, &user_command,     &queue_command,    &trace_command,
+    &contacts_command, &status_command, &spool_command, &sendmail_command, &explain_command,  &compare_command,
+    &probe_command,    &pipe_command,   &help_command,  &man_command,      &complete_command, NULL,
 };
 
 static const struct cli_command tacit_command = {

@@ -83,7 +83,10 @@ static bool check_deliver(const char *value, struct err *err)
     if (is_via)
         return true;
     if (str_eq(kind, STR("pipe")))
-        return err_set(err, ERR_CONFIG, "deliver = \"%s\": this version runs no programs", shown);
+        return err_set(err, ERR_CONFIG,
+                       "deliver = \"%s\": the server runs no programs; start tacit pipe SOCKET -- PROGRAM as the user "
+                       "that it is to run as, and deliver to it with \"lmtp:unix:SOCKET\"",
+                       shown);
     if (!s.len || !str_eq(kind, STR("maildir")))
         return err_set(err, ERR_CONFIG,
                        "deliver must be \"maildir:PATH\", \"lmtp:HOST:PORT\", \"lmtp:unix:/PATH\", "

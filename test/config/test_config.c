@@ -210,7 +210,8 @@ static void test_mistakes(void **state)
         "t.conf:3: domain \"a.example\" is already there on line 2");
     bad(HOST "domain \"no domain\" { }", "t.conf:2: \"no domain\" is not a domain name");
     bad(HOST "domain \"a.example\" { deliver = \"pipe:/bin/x\" }",
-        "t.conf:2: deliver = \"pipe:/bin/x\": this version runs no programs");
+        "t.conf:2: deliver = \"pipe:/bin/x\": the server runs no programs; start tacit pipe SOCKET -- PROGRAM as the "
+        "user that it is to run as, and deliver to it with \"lmtp:unix:SOCKET\"");
     bad("domain \"a.example\" { deliver = \"maildir:{user}\" }",
         "t.conf:1: deliver may contain {domain} and {local}, and no other braces: \"maildir:{user}\"");
     bad("domain \"a.example\" { deliver = \"mbox:x\" }",
