@@ -70,24 +70,30 @@ static bool read_directory_files(const struct config *config, struct err *err)
     return good;
 }
 
+static bool read_other_files(struct config *config, struct err *err)
+{
+    return config_read_passwords(config, true, err) && read_directory_files(config, err);
+}
+
 static int run_check(struct cli *cli)
 {
-    const struct config *config;
-    struct err           err = {0};
+    struct config *config;
+    struct err     err = {0};
 
     if (cli_has(cli, "json")) {
         struct config *loaded = config_load(cli_config_path(cli), &err);
-        int            status = print_json(loaded && read_directory_files(loaded, &err) ? loaded : NULL, &err);
+        bool           right = loaded && read_other_files(loaded, &err);
+        int            status = print_json(right ? loaded : NULL, &err);
 
         if (loaded && loaded->warnings.count && cli_has(cli, "strict"))
             status = CLI_FAILED;
         config_free(loaded);
         return status;
     }
-    config = cli_config(cli);
-    if (!config)
+    if (!cli_config(cli))
         return CLI_FAILED;
-    if (!read_directory_files(config, &err))
+    config = cli->config;
+    if (!read_other_files(config, &err))
         return cli_fail_err(cli, &err);
     for (size_t i = 0; i < config->warnings.count; i++)
         cli_warn("%s", config->warnings.items[i]);
@@ -106,7 +112,8 @@ const struct cli_command check_command = {
     .name = "check",
     .summary = "tells whether a configuration is right",
     .description =
-        "Reads the configuration and text files of who exists as the server would, and changes nothing. The first "
+        "Reads the configuration, text files of who exists and files with passwords as the server would, and changes "
+        "nothing. A password file that you may not read is not checked, and a warning says so. The first "
         "mistake is told in one line with file, line, what is wrong and what was perhaps meant. Warnings are about "
         "what "
         "is right but perhaps not wanted.",

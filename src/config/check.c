@@ -50,10 +50,9 @@ static bool fail_at(struct checking *c, unsigned line, const char *format, ...)
                 : err_set(c->err, ERR_CONFIG, "%s: %s", c->config->file, text);
 }
 
-static void warn_at(struct checking *c, unsigned line, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void warn_at(struct checking *c, unsigned line, const char *format, ...)
+void config_warn(struct config *config, unsigned line, const char *format, ...)
 {
-    struct config_list *w = &c->config->warnings;
+    struct config_list *w = &config->warnings;
     char                text[400];
     struct str          whole;
     va_list             args;
@@ -61,12 +60,12 @@ static void warn_at(struct checking *c, unsigned line, const char *format, ...)
     if (w->count == WARNINGS_MAX)
         return;
     if (!w->items)
-        w->items = arena_alloc(&c->config->arena, WARNINGS_MAX * sizeof *w->items);
+        w->items = arena_alloc(&config->arena, WARNINGS_MAX * sizeof *w->items);
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    whole = line ? arena_printf(&c->config->arena, "%s:%u: %s", c->config->file, line, text)
-                 : arena_printf(&c->config->arena, "%s: %s", c->config->file, text);
+    whole = line ? arena_printf(&config->arena, "%s:%u: %s", config->file, line, text)
+                 : arena_printf(&config->arena, "%s: %s", config->file, text);
     if (w->items && whole.data)
         w->items[w->count++] = whole.data;
 }
@@ -113,7 +112,8 @@ static bool check_hostname(struct checking *c, const char *known)
         return fail_at(c, line, "out of memory");
     config->hostname = canonical.data;
     if (str_find_byte(canonical, '.') == STR_NOT_FOUND)
-        warn_at(c, line, "hostname \"%s\" is not a full name: other servers may refuse mail from it", config->hostname);
+        config_warn(c->config, line, "hostname \"%s\" is not a full name: other servers may refuse mail from it",
+                    config->hostname);
     return true;
 }
 
@@ -170,7 +170,7 @@ static bool check_listens(struct checking *c)
     }
     map_done(&seen);
     if (good && !config->listen_count)
-        warn_at(c, 0, "there is no listen block: mail comes only from this machine's tacit sendmail");
+        config_warn(c->config, 0, "there is no listen block: mail comes only from this machine's tacit sendmail");
     return good;
 }
 
@@ -197,14 +197,15 @@ static bool check_domains(struct checking *c)
         if (!str_starts(str_from(d->deliver), STR("maildir:")))
             continue;
         if (!strstr(d->deliver, "{local}"))
-            warn_at(c, config_line_of(c->lines, "domain", i, "deliver"),
-                    "all mail for %s goes to one mailbox: deliver has no {local}", d->title);
+            config_warn(c->config, config_line_of(c->lines, "domain", i, "deliver"),
+                        "all mail for %s goes to one mailbox: deliver has no {local}", d->title);
         else if (config->domain_count > 1 && !strstr(d->deliver, "{domain}"))
-            warn_at(c, config_line_of(c->lines, "domain", i, "deliver"),
-                    "equal names of %s and other domains may share a mailbox: deliver has no {domain}", d->title);
+            config_warn(c->config, config_line_of(c->lines, "domain", i, "deliver"),
+                        "equal names of %s and other domains may share a mailbox: deliver has no {domain}", d->title);
     }
     if (!config->domain_count && !config->relay.networks.count)
-        warn_at(c, 0, "there is no domain block and no relay network: all mail from outside will be refused");
+        config_warn(c->config, 0,
+                    "there is no domain block and no relay network: all mail from outside will be refused");
     return true;
 }
 
@@ -227,16 +228,20 @@ static struct str route_title(struct str title, struct arena *arena)
 }
 
 /* A password is for the one server that is named, never for whom the DNS names. */
-static bool check_credentials(struct checking *c, const struct config_route *r)
+static bool check_credentials(struct checking *c, struct config_route *r)
 {
-    if (!!*r->user != !!*r->password)
+    if (*r->password && *r->password_file)
+        return fail_at(c, r->line, "route \"%s\" has password and password_file: keep one", r->title);
+    if (!!*r->user != (*r->password || *r->password_file))
         return fail_at(c, r->line, "route \"%s\" needs both user and password, or neither", r->title);
     if (strlen(r->user) > SMTP_CLIENT_CREDENTIAL_MAX || strlen(r->password) > SMTP_CLIENT_CREDENTIAL_MAX)
         return fail_at(c, r->line, "route \"%s\": user and password may have %d octets each", r->title,
                        SMTP_CLIENT_CREDENTIAL_MAX);
     if (*r->user && strcmp(r->via, "mx") == 0)
         return fail_at(c, r->line, "route \"%s\" has a password and no server to tell it: set via", r->title);
-    return true;
+    if (*r->password_file)
+        r->password_file = config_path(c->config->base_dir, str_from(r->password_file), &c->config->arena).data;
+    return r->password_file || fail_at(c, r->line, "out of memory");
 }
 
 static bool is_this_machine(const char *via)
@@ -281,10 +286,10 @@ static bool check_routes(struct checking *c)
         if (!check_credentials(c, r))
             return false;
         if (*r->user && !is_this_machine(r->via))
-            warn_at(c, r->line,
-                    "mail of route \"%s\" will wait: without TLS, which is not built yet, a password is sent to "
-                    "this machine only",
-                    r->title);
+            config_warn(c->config, r->line,
+                        "mail of route \"%s\" will wait: without TLS, which is not built yet, a password is sent to "
+                        "this machine only",
+                        r->title);
     }
     return true;
 }
@@ -305,12 +310,13 @@ static void warn_about_users(struct checking *c)
         unsigned line = config_line_of(c->lines, "users", 0, users[i].role);
 
         if (strcmp(users[i].name, "root") == 0)
-            warn_at(c, line, "%s = \"root\" gives away all that belongs to root: name a user of its own",
-                    users[i].role);
+            config_warn(c->config, line, "%s = \"root\" gives away all that belongs to root: name a user of its own",
+                        users[i].role);
         for (size_t k = 0; k < i; k++)
             if (strcmp(users[k].name, users[i].name) == 0)
-                warn_at(c, line, "%s and %s are the same user: who takes over the one gets what belongs to the other",
-                        users[k].role, users[i].role);
+                config_warn(c->config, line,
+                            "%s and %s are the same user: who takes over the one gets what belongs to the other",
+                            users[k].role, users[i].role);
     }
 }
 
@@ -319,21 +325,21 @@ static void warn_about_values(struct checking *c)
     const struct config *config = c->config;
 
     if (config->disclosure.vrfy == CONFIG_VRFY_ANSWER)
-        warn_at(c, config_line_of(c->lines, "disclosure", 0, "vrfy"),
-                "vrfy = \"answer\" tells anybody on the internet which addresses exist");
+        config_warn(c->config, config_line_of(c->lines, "disclosure", 0, "vrfy"),
+                    "vrfy = \"answer\" tells anybody on the internet which addresses exist");
     for (size_t i = 0; i < config->relay.networks.count; i++)
         if (config->relay.networks.items[i].bits == 0)
-            warn_at(c, config_line_of(c->lines, "relay", 0, "networks"),
-                    "networks holds every address there is: this server will relay mail for anybody");
+            config_warn(c->config, config_line_of(c->lines, "relay", 0, "networks"),
+                        "networks holds every address there is: this server will relay mail for anybody");
     if (config->limits.sessions_per_client > config->limits.sessions)
-        warn_at(c, config_line_of(c->lines, "limits", 0, "sessions_per_client"),
-                "sessions_per_client is above sessions: one client can take them all");
+        config_warn(c->config, config_line_of(c->lines, "limits", 0, "sessions_per_client"),
+                    "sessions_per_client is above sessions: one client can take them all");
     if (config->queue.delay_notice && config->queue.delay_notice >= config->queue.expire)
-        warn_at(c, config_line_of(c->lines, "queue", 0, "delay_notice"),
-                "delay_notice is not before expire: no notice of a delay will be sent");
+        config_warn(c->config, config_line_of(c->lines, "queue", 0, "delay_notice"),
+                    "delay_notice is not before expire: no notice of a delay will be sent");
     if (config->contacts.suppress > config->contacts.keep)
-        warn_at(c, config_line_of(c->lines, "contacts", 0, "suppress"),
-                "suppress is longer than keep: what is forgotten cannot be refused");
+        config_warn(c->config, config_line_of(c->lines, "contacts", 0, "suppress"),
+                    "suppress is longer than keep: what is forgotten cannot be refused");
 }
 
 bool config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err)

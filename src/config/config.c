@@ -400,6 +400,8 @@ struct config *config_load(const char *path, struct err *err)
             config = config_parse(buf_str(&text), path, base, NULL, err);
         else
             err_set(err, ERR_CONFIG, "%s: its directory cannot be found", path);
+        if (config)
+            config_warn_of_open_passwords(config);
     }
     free(base);
     free(copy);

@@ -9,8 +9,9 @@
  * that name the same words in the same order: log.h, disclosure.h); NETWORKS struct config_networks; TIMES struct
  * config_times.
  *
- * Made canonical on the way: `data` and the PATH of "unix:PATH" are absolute (`data` relative to the file's directory,
- * a socket relative to `data`); `hostname` and the titles of `domain` and `route` as mail_domain_parse gives them, but
+ * Made canonical on the way: `data`, `password_file` and the PATH of "unix:PATH" are absolute (a socket relative to
+ * `data`, the others to the file's directory); `hostname` and the titles of `domain` and `route` as mail_domain_parse
+ * gives them, but
  * "*" stays. `directory` and `deliver` stay as written: their paths are relative to `data`. */
 #ifndef TACIT_CONFIG_CONFIG_H
 #define TACIT_CONFIG_CONFIG_H
@@ -101,9 +102,15 @@ struct config *config_load(const char *path, struct err *err);
 struct config *config_parse_text(struct str text, const char *name_for_messages, const char *base_dir, struct err *err);
 void           config_free(struct config *config); /* NULL is fine */
 
-/* A configuration as master hands it to its roles: the text with the names that do not stand in it (file, base_dir, and
- * the hostname that was found). unpack parses it again and gives the same configuration; without `passwords` "x" stands
- * in place of each, and comments are gone. */
+/* Puts into each route the password that its password_file has. For master, at the start and at a reload; commands do
+ * without, and an ordinary user may not read it. False: "FILE:LINE: …" as above, for a file that is not there, is
+ * empty, has more than one line, or gives others than its owner any access. `may_be_closed`: one that we may not open
+ * is a warning. */
+bool config_read_passwords(struct config *config, bool may_be_closed, struct err *err);
+
+/* A configuration as master hands it to its roles: the text with what does not stand in it (file, base_dir, the
+ * hostname that was found, and what config_read_passwords read). unpack parses it again and gives the same
+ * configuration; without `passwords` "x" stands in place of each, and comments are gone. */
 bool           config_pack(const struct config *config, bool passwords, struct buf *out);
 struct config *config_unpack(struct str packed, struct err *err);
 

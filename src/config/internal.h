@@ -23,6 +23,9 @@ struct config *config_parse(struct str text, const char *name, const char *base_
 /* config/pack.c: the same text without passwords and comments. `text` is one that config_scan takes. */
 bool config_hide(struct str text, struct buf *out);
 
+/* config/password.c: of those that stand in the file itself, where others may read that. */
+void config_warn_of_open_passwords(struct config *config);
+
 /* config/value.c: values given in the file into a field of the setting's type. */
 bool config_value_set(const struct config_setting *s, void *field, const struct str *values, size_t count,
                       struct arena *arena, struct err *err);
@@ -36,7 +39,8 @@ bool config_check_string(const struct config_setting *s, const char *value, stru
 
 /* config/check.c: what single values cannot show, names made canonical, warnings. Messages are "FILE:LINE: …". */
 struct config_lines;
-bool     config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err);
+bool config_check(struct config *config, const struct config_lines *lines, const char *hostname, struct err *err);
+void config_warn(struct config *config, unsigned line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 unsigned config_line_of(const struct config_lines *lines, const char *block, size_t index, const char *setting);
 
 #endif

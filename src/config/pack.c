@@ -74,6 +74,36 @@ bool config_hide(struct str text, struct buf *out)
     return buf_ok(out);
 }
 
+/* What was read from files, for each route. */
+static bool pack_read(const struct config *config, bool passwords, struct buf *out)
+{
+    struct buf read;
+    bool       ok;
+
+    buf_init(&read, CONFIG_TEXT_MAX);
+    for (size_t i = 0; i < config->route_count; i++)
+        put_str(&read, str_from(passwords && *config->routes[i].password_file ? config->routes[i].password : ""));
+    ok = buf_ok(&read);
+    put_str(out, buf_str(&read));
+    buf_done(&read);
+    return ok;
+}
+
+static bool unpack_read(struct config *config, struct str packed)
+{
+    struct reader r = reader_of(packed);
+
+    for (size_t i = 0; i < config->route_count; i++) {
+        struct str password = get_str(&r);
+
+        if (password.len)
+            config->routes[i].password = arena_str(&config->arena, password).data;
+        if (!config->routes[i].password)
+            return false;
+    }
+    return reader_ended(&r);
+}
+
 bool config_pack(const struct config *config, bool passwords, struct buf *out)
 {
     struct buf text;
@@ -86,14 +116,14 @@ bool config_pack(const struct config *config, bool passwords, struct buf *out)
     put_str(out, str_from(config->hostname));
     put_str(out, buf_str(&text));
     buf_done(&text);
-    return ok && buf_ok(out);
+    return pack_read(config, passwords, out) && ok && buf_ok(out);
 }
 
 struct config *config_unpack(struct str packed, struct err *err)
 {
-    struct reader  r = reader_of(packed);
-    struct str     file = get_str(&r), base = get_str(&r), hostname = get_str(&r), text = get_str(&r);
-    struct arena   arena;
+    struct reader r = reader_of(packed);
+    struct str   file = get_str(&r), base = get_str(&r), hostname = get_str(&r), text = get_str(&r), read = get_str(&r);
+    struct arena arena;
     struct config *config = NULL;
 
     if (!reader_ended(&r)) {
@@ -109,5 +139,10 @@ struct config *config_unpack(struct str packed, struct err *err)
     else
         err_set(err, ERR_LIMIT, "the configuration from master has names that are too long");
     arena_done(&arena);
+    if (config && !unpack_read(config, read)) {
+        config_free(config);
+        config = NULL;
+        err_set(err, ERR_PERMANENT, "the passwords from master cannot be read");
+    }
     return config;
 }

@@ -316,8 +316,9 @@ static bool set_up_data(struct master *m, struct err *err)
     char warning[USERS_TEXT];
 
     m->config = config_load(m->config_path, err);
-    if (!m->config || !users_find(m->config, &m->users, warning, err) || !data_prepare(m, err) ||
-        !data_open_log(m, err) || !sandbox_confine_master(err))
+    if (!m->config || !config_read_passwords(m->config, false, err) ||
+        !users_find(m->config, &m->users, warning, err) || !data_prepare(m, err) || !data_open_log(m, err) ||
+        !sandbox_confine_master(err))
         return false;
     log_init((enum log_form)m->config->log, (enum log_level)m->config->log_level, "master", m->log_fd);
     if (*warning)

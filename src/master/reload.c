@@ -72,7 +72,8 @@ static bool prepare(struct master *m, struct err *err)
     m->next_config = config_load(m->config_path, err);
     if (!m->next_config)
         return false;
-    return can_follow(m->config, m->next_config, err) && data_prepare_domains(m, m->next_config, err) &&
+    return can_follow(m->config, m->next_config, err) && config_read_passwords(m->next_config, false, err) &&
+           data_prepare_domains(m, m->next_config, err) &&
            master_make_config_fds(m->next_config, &m->next_config_fds, err) &&
            listeners_plan(m, m->next_config, master_front_count(m->next_config), err);
 }

@@ -1,10 +1,12 @@
 """A smarthost that wants a password: what happens while it is wrong, and who knows it."""
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE, wait_until
+from conftest import PATIENCE, TACIT, wait_until
 from sending import World
 
 ROUTE = 'route "{domain}" {{ via = "smtp://{address}:{port}"  user = "tacit"  password = "{password}" }}\n'
@@ -80,3 +82,48 @@ def test_a_wrong_password_loses_no_mail(world):
     world.gone("wrong")
     assert [m.recipients for m in host.messages] == [["bob@picky.example"]]
     assert world.row("none")
+
+
+def as_anybody(*words, **kw):
+    return subprocess.run([TACIT, *words], user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, **kw)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that others may not read")
+def test_a_password_in_a_file_of_its_own(world):
+    """Every user may read the configuration and sends mail; the password is root's and the carrier's."""
+    wrong = "not-" + SECRET
+    host = world.host(name="picky", extensions=["AUTH PLAIN"], auth=is_right)
+    file = Path(world.dir) / "secret"
+    file.write_text(wrong + "\n")
+    file.chmod(0o600)
+    world.queue["more"] = routes(world, "").replace('password = ""', 'password_file = "secret"')
+    world.start()
+    t = world.tacit
+    t.conf.chmod(0o644)
+
+    # Anybody sends, and anybody checks, but for the password.
+    sent = as_anybody("sendmail", "--config", str(t.conf), "-f", world.sender("file"), "bob@picky.example",
+                      input="Subject: test\n\nhello\n")
+    assert (sent.returncode, sent.stderr) == (0, "")
+    checked = as_anybody("check", "--config", str(t.conf))
+    assert checked.returncode == 0 and "was not checked, for you may not read it" in checked.stderr, checked
+    assert "others may read" not in checked.stderr and t.run("check").stderr == ""
+    wait_until(lambda: "its mail waits" in t.log(), 20 * PATIENCE)
+    assert {role for role, pid in t.roles() if knows(pid, wrong)} == {"carrier"}
+
+    # What others could read is taken neither by a check nor by a reload: the old one stays.
+    file.write_text(SECRET + "\n")
+    file.chmod(0o640)
+    refused = t.run("check", check=False)
+    assert refused.returncode == 1 and "lets others than its owner at the password" in refused.stderr, refused
+    t.reload()
+    wait_until(lambda: "reload refused, the old configuration stays: " in t.log(), 20 * PATIENCE)
+    assert not host.messages
+
+    # The right one is taken by a reload, without a change of the configuration.
+    file.chmod(0o600)
+    t.reload()
+    wait_until(lambda: host.messages, 30 * PATIENCE)
+    world.gone("file")
+    assert [m.recipients for m in host.messages] == [["bob@picky.example"]]
+    assert SECRET not in t.log()
