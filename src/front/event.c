@@ -239,6 +239,7 @@ static void on_data(struct front_session *s)
         front_session_answer(s, &disk_full);
         return;
     }
+    m->logged = false; /* a refused DATA that is said again may have another end */
     m->takes_content = smtp_reply_is_positive(&best);
     m->adds_fields = submits && is_trusted(m->class);
     if (m->adds_fields || m->class == CLASS_BOUNCE) {

@@ -1,9 +1,12 @@
 """Many sessions, large messages, many recipients, a full disk: the right replies, and nothing lost."""
 import hashlib
+import json
 import os
+import shutil
 import smtplib
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -125,6 +128,38 @@ def test_a_full_disk(make_tacit):
                 c.helo()
                 return c.message("s@elsewhere.example", "alice@example.test", b"X-Load-Tag: again\r\n\r\nx\r\n").startswith("250")
         wait_until(works_again, 20, 0.3)
+        assert t.stop() == 0
+    finally:
+        t.stop()
+        subprocess.run(["umount", "-l", str(t.data)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_room_comes_back_within_a_transaction(make_tacit):
+    """DATA that was refused may be said again; the log tells of the refusal and of what came then."""
+    t = make_tacit(extra_global='log = "json"')
+    t.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs", str(t.data)], check=True)
+    try:
+        t.start()
+        t.user("add", "alice@example.test")
+        filler = t.data / "filler"
+        with t.connect() as c:
+            c.helo()
+            for _ in range(2):  # the second transaction of a session is as the first
+                assert c.cmd("MAIL FROM:<s@elsewhere.example> SIZE=8000000").startswith("250")
+                assert c.cmd("RCPT TO:<alice@example.test>").startswith("250")
+                with filler.open("wb") as f:
+                    os.posix_fallocate(f.fileno(), 0, shutil.disk_usage(t.data).free - (1 << 20))
+                time.sleep(0.1)  # the last look at the room is forgotten
+                assert c.cmd("DATA").startswith("452 4.3.1")
+                filler.unlink()
+                wait_until(lambda: c.cmd("DATA").startswith("354"), 5, 0.1)
+                c.send("Subject: x\r\n\r\nx\r\n.\r\n")
+                assert c.reply().startswith("250")
+        ends = [json.loads(line) for line in t.log().splitlines() if '"transaction"' in line]
+        assert [(e["result"], e["code"]) for e in ends] == [("refused", 452), ("accepted", 250)] * 2, ends
+        assert ends[0]["id"] == ends[1]["id"] != ends[2]["id"] == ends[3]["id"], ends
         assert t.stop() == 0
     finally:
         t.stop()
