@@ -15,7 +15,7 @@ struct attempt_recipient *attempt_expand(struct attempt *a, uint32_t parent)
     struct attempt_recipient *to;
 
     if (a->count == a->room) {
-        size_t room = a->room * 2;
+        size_t room = a->room + (a->room < BACK_EXPANDED_MAX ? a->room : BACK_EXPANDED_MAX);
 
         to = a->count > UINT32_MAX / 4 ? NULL : arena_alloc(&a->arena, room * sizeof *to);
         if (!to)
@@ -91,7 +91,7 @@ void attempt_step(struct attempt *a)
     if (a->running == 0 && (b->draining || a->next >= a->count)) {
         a->ending = true;
         attempt_conclude(a);
-    } else if (a->unsaved >= BACK_SAVE_EVERY) {
+    } else if (a->unsaved >= BACK_SAVE_EVERY && a->unsaved >= a->count / BACK_SAVES_MAX) {
         a->unsaved = 0;
         attempt_save(a);
     }

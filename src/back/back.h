@@ -39,10 +39,14 @@
 
 enum {
     BACK_JOBS_PER_MESSAGE = 8, /* recipients of one message under way at once */
-    BACK_EXPANDED_MAX = 16384, /* recipients that those of one message may lead to: an attempt has memory for so many */
-    BACK_SAVE_EVERY = 64,      /* outcomes, then they are recorded before the attempt ends */
+    BACK_EXPANDED_MAX = 16384, /* recipients that those of one message may lead to */
+    BACK_SAVE_EVERY = 64,      /* outcomes, then they are recorded before the attempt ends; of a large message more */
+    BACK_SAVES_MAX = 16,       /* about so many of one attempt, for each says all anew */
     BACK_RECORD_MAX = LANE_RECORD_MAX,
-    BACK_ATTEMPT_MEMORY = 64 << 20,
+    /* The ceiling of an attempt's arena: more than a recipient with the longest address and the longest reply needs,
+     * for all that others lead to, and for each of the envelope on top (back/load.c). */
+    BACK_RECIPIENT_MEMORY = 8 << 10,
+    BACK_ATTEMPT_MEMORY = BACK_EXPANDED_MAX * BACK_RECIPIENT_MEMORY,
     BACK_KEEPER_MS = 30000, /* wait for an answer */
     BACK_REPORT_MAX = 4 << 20,
     BACK_FULL_MS = 5000, /* pause after a delivery that found no room */
@@ -235,6 +239,7 @@ struct attempt {
     size_t                    saved_count; /* recipients from here on stand in no record yet */
     struct map                mailboxes;   /* that have or get the message: text -> recipient + 1 */
     unsigned                  running, unsaved;
+    unsigned                  sharing; /* recipients that wait for another one with the same mailbox */
     int                       body_fd;
     bool                      loading, ending;
     bool                      without_body;     /* only records are read */

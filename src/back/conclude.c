@@ -13,13 +13,23 @@
 
 #include <stdlib.h>
 
-enum { AGAIN_MS = 10 * 1000 };
+enum { AGAIN_MS = 10 * 1000, ADDRESS_MAX = 1024 };
 
 struct str attempt_address(struct attempt *a, const struct mail_address *address)
 {
     struct str text = mail_address_text(address, &a->arena);
 
     return text.data ? text : STR("?");
+}
+
+/* Not of the arena: each recipient of very many has several lines. */
+static void log_address(const char *key, const struct mail_address *address)
+{
+    struct buf text;
+
+    buf_init(&text, ADDRESS_MAX);
+    log_str(key, mail_address_format(address, &text) ? buf_str(&text) : STR("?"));
+    buf_done(&text);
 }
 
 void attempt_log(struct attempt *a, size_t i, const char *result)
@@ -31,10 +41,10 @@ void attempt_log(struct attempt *a, size_t i, const char *result)
         return;
     message_id_text(a->id, id);
     log_z("id", id);
-    log_str("from", attempt_address(a, attempt_sender(a, i)));
-    log_str("rcpt", attempt_address(a, &to->address));
+    log_address("from", attempt_sender(a, i));
+    log_address("rcpt", &to->address);
     if (to->root != i)
-        log_str("original", attempt_address(a, &a->to[to->root].address));
+        log_address("original", &a->to[to->root].address);
     if (to->path && to->state == RECIPIENT_DELIVERED)
         log_z("mailbox", to->path);
     log_u64("attempt", a->progress.attempts + (to->given && !a->counts ? 0u : 1u));

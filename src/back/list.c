@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PEEK_MEMORY = 64 << 20, SHOWN_RECIPIENTS = 50, HEADERS_MAX = 64 << 10 };
+enum { SHOWN_RECIPIENTS = 50, HEADERS_MAX = 64 << 10 };
 
 struct json_t *back_json_text(struct str text)
 {
@@ -33,7 +33,7 @@ struct json_t *back_json_text(struct str text)
 void back_peek_init(struct attempt *ret_peek, struct back *b, const struct queue_message *m, bool with_body)
 {
     *ret_peek = (struct attempt){.back = b, .id = m->id, .body_fd = -1, .without_body = !with_body};
-    arena_init(&ret_peek->arena, 8 << 10, PEEK_MEMORY);
+    arena_init(&ret_peek->arena, 8 << 10, BACK_ATTEMPT_MEMORY);
     buf_init(&ret_peek->record, BACK_RECORD_MAX);
     attempt_load_begin(ret_peek, m);
 }

@@ -84,6 +84,7 @@ static bool load_message(struct attempt *a)
     if (!record_message_get(buf_str(&a->record), &a->arena, &a->message))
         return damaged(a);
     a->count = a->message.envelope.recipient_count;
+    a->arena.max = BACK_ATTEMPT_MEMORY + a->count * BACK_RECIPIENT_MEMORY;
     a->room = a->count + 8;
     a->to = arena_alloc(&a->arena, a->room * sizeof *a->to);
     if (!a->to)

@@ -84,6 +84,7 @@ static bool job_is_duplicate(struct job *j, struct str key)
         return false; /* it failed in this attempt already: this one may fail for itself */
     if (a->to[first].state != RECIPIENT_DELIVERED) {
         to->same_as = (uint32_t)first;
+        a->sharing++;
         job_drop(j);
         return true;
     }

@@ -12,14 +12,20 @@
 
 #include <stdlib.h>
 #include <unistd.h>
+#include <xxhash.h>
 
-enum { FULL_REPORTS_MAX = 16, HEADER_READ = 256 << 10 };
+enum {
+    FULL_REPORTS_MAX = 16,    /* with more, none returns all of the message; */
+    HEADER_REPORTS_MAX = 256, /* none its header either: they must fit into one group of records */
+    HEADER_READ = 256 << 10
+};
 
 struct letter {
     const struct mail_address    *to;
     const struct mail_address    *list; /* whose owner this is, or NULL */
     struct mail_report_recipient *recipients;
     size_t                        count, room;
+    struct map                    known; /* of an address, and what became of it -> its number + 1 */
     bool                          failures, delays;
 };
 struct back_reports {
@@ -46,7 +52,21 @@ static struct letter *letter_to(struct back_reports *r, const struct mail_addres
     if (!ARRAY_ROOM(r->letters, r->count, r->room, 4))
         return NULL;
     r->letters[r->count] = (struct letter){.to = to};
+    map_init(&r->letters[r->count].known, r->attempt->back->seed);
     return &r->letters[r->count++];
+}
+
+/* Several members of one alias are one failure to the sender. Where two addresses have one hash, both are told. */
+static bool is_known(const struct letter *letter, const struct mail_report_recipient *entry, uint64_t *ret_hash)
+{
+    uint64_t hash = XXH3_64bits_withSeed(entry->final.local.data, entry->final.local.len, entry->action);
+    const struct mail_report_recipient *other;
+    size_t                              at;
+
+    *ret_hash = XXH3_64bits_withSeed(entry->final.domain.data, entry->final.domain.len, hash);
+    at = (size_t)(uintptr_t)map_get_u64(&letter->known, *ret_hash);
+    other = at ? &letter->recipients[at - 1] : NULL;
+    return other && other->action == entry->action && mail_address_eq(&other->final, &entry->final);
 }
 
 /* What is known of the server that was asked, for those who may learn of it. A server behind one of our own domains is
@@ -76,6 +96,7 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
                                              .original = root->orcpt,
                                              .action = (enum mail_report_action)action};
     struct letter                  *letter;
+    uint64_t                        hash;
 
     if (mail_address_is_null(sender))
         return true;
@@ -96,10 +117,10 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
     else /* who is told the truth anyway need not look for a slip in an address that is right */
         entry.is_behind =
             a->message.envelope.origin.class == CLASS_SUBMITTER || a->message.envelope.origin.class == CLASS_RELAY;
-    for (size_t k = 0; k < letter->count; k++) /* several members of one alias are one failure to the sender */
-        if (mail_address_eq(&letter->recipients[k].final, &entry.final) && letter->recipients[k].action == entry.action)
-            return true;
-    if (!ARRAY_ROOM(letter->recipients, letter->count, letter->room, 4))
+    if (is_known(letter, &entry, &hash))
+        return true;
+    if (!ARRAY_ROOM(letter->recipients, letter->count, letter->room, 4) ||
+        !map_put_u64(&letter->known, hash, (void *)(uintptr_t)(letter->count + 1)))
         return false;
     letter->recipients[letter->count++] = entry;
     letter->failures |= action == REPORT_FAILED;
@@ -212,12 +233,14 @@ static void put_letter(struct attempt *a, const struct letter *letter, struct st
 
 void back_reports_put(struct back_reports *r, struct back_store *s)
 {
-    struct str content = r->count && s ? original(r->attempt) : STR_NONE;
+    struct str content = r->count && r->count <= HEADER_REPORTS_MAX && s ? original(r->attempt) : STR_NONE;
 
     for (size_t i = 0; s && i < r->count; i++)
         put_letter(r->attempt, &r->letters[i], content, r->count <= FULL_REPORTS_MAX && wants_full(r->attempt), s);
-    for (size_t i = 0; i < r->count; i++)
+    for (size_t i = 0; i < r->count; i++) {
+        map_done(&r->letters[i].known);
         free(r->letters[i].recipients);
+    }
     free(r->letters);
     free(r);
 }

@@ -22,13 +22,14 @@ static void job_close(struct job *j, const char *result)
     struct attempt_recipient *to = &a->to[j->i];
 
     attempt_log(a, j->i, result);
-    for (size_t i = 0; i < a->count; i++) /* those that waited for the same mailbox */
+    for (size_t i = 0; i < a->count && a->sharing; i++) /* those that waited for the same mailbox */
         if (a->to[i].same_as == j->i && i != j->i) {
             a->to[i].state = to->state;
             a->to[i].status = to->status;
             a->to[i].reason = to->reason;
             a->to[i].permanent = to->permanent;
             a->to[i].same_as = (uint32_t)i;
+            a->sharing--;
             attempt_log(a, i, result);
         }
     a->unsaved++;

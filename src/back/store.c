@@ -49,6 +49,15 @@ struct buf *back_store_record(struct back_store *s, enum record_type type)
     return &s->parts[s->count++].payload;
 }
 
+static size_t store_size(const struct back_store *s)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < s->count; i++)
+        size += s->parts[i].payload.len;
+    return size;
+}
+
 static void store_free(struct back_store *s)
 {
     for (size_t i = 0; i < s->count; i++)
@@ -122,12 +131,15 @@ static void batch_written(void *arg)
     back_kick(b);
 }
 
-/* What is more than a batch should have waits for the next one. */
+/* What is more than a batch should have waits for the next one, and a group that is more by itself has one alone. */
 static void append_all(struct back *b)
 {
-    while (!list_is_empty(&b->stores) && lane_pending(b->writer) < BATCH_MAX) {
+    while (!list_is_empty(&b->stores)) {
         struct back_store *s = LIST_ITEM(list_first(&b->stores), struct back_store, link);
+        size_t             pending = lane_pending(b->writer);
 
+        if (pending && pending + store_size(s) > BATCH_MAX)
+            return;
         for (size_t i = 0; i < s->count; i++) {
             struct str        payload = buf_str(&s->parts[i].payload);
             struct lane_place place;

@@ -24,6 +24,14 @@ const char *recipient_state_name(enum recipient_state state)
     return names[state];
 }
 
+/* At most `max` octets, and what is left. */
+static void put_text(struct buf *out, struct str text, size_t max, size_t *left)
+{
+    text = str_part(text, 0, max < *left ? max : *left);
+    *left -= text.len;
+    put_str(out, text);
+}
+
 bool progress_put(const struct progress *p, struct buf *out)
 {
     put_u8(out, RECORD_VERSION);
@@ -40,17 +48,18 @@ bool progress_put(const struct progress *p, struct buf *out)
         const struct recipient_progress *to = &p->recipients[i];
         bool                             text = to->status.len || to->reason.len;
         bool                             remote = to->remote.len || to->code || to->reply.len;
+        size_t                           left = PROGRESS_TEXTS_MAX / p->recipient_count;
 
         put_u8(out, (uint8_t)((unsigned)to->state | (text ? HAS_TEXT : 0) | (remote ? HAS_REMOTE : 0)));
         if (text) {
-            put_str(out, str_part(to->status, 0, PROGRESS_STATUS_MAX));
-            put_str(out, str_part(to->reason, 0, PROGRESS_REASON_MAX));
+            put_text(out, to->status, PROGRESS_STATUS_MAX, &left);
+            put_text(out, to->reason, left / 2 < PROGRESS_REASON_MAX ? left / 2 : PROGRESS_REASON_MAX, &left);
         }
         if (remote) {
-            put_str(out, str_part(to->remote, 0, PROGRESS_REMOTE_MAX));
-            put_str(out, str_part(to->remote_address, 0, PROGRESS_REMOTE_MAX));
+            put_text(out, to->remote, PROGRESS_REMOTE_MAX, &left);
+            put_text(out, to->remote_address, PROGRESS_REMOTE_MAX, &left);
             put_var(out, to->code);
-            put_str(out, str_part(to->reply, 0, PROGRESS_REPLY_MAX));
+            put_text(out, to->reply, PROGRESS_REPLY_MAX, &left);
         }
     }
     return buf_ok(out);

@@ -51,13 +51,16 @@ struct progress {
     struct recipient_progress *recipients;
     size_t                     recipient_count;
 };
-bool progress_put(const struct progress *p, struct buf *out); /* texts that are too long are cut */
+enum { PROGRESS_TEXTS_MAX = 32 << 20 /* octets of texts in a record, so that it never is too large for a lane */ };
+/* Texts that are too long are cut. Of very many recipients each has its part of PROGRESS_TEXTS_MAX, of which the reason
+ * takes half at most and the reply gets what is left. */
+bool progress_put(const struct progress *p, struct buf *out);
 bool progress_get(struct str payload, struct arena *arena, struct progress *ret_progress);
 
 enum expanded_flags {
-    EXPANDED_REMOTE = 1, /* of another domain */
-    EXPANDED_HIDE = 2,   /* not to be named in reports */
-    EXPANDED_SENDER = 4, /* `sender` takes the place of the message's own */
+    EXPANDED_REMOTE = 1,   /* of another domain */
+    EXPANDED_HIDE = 2,     /* not to be named in reports */
+    EXPANDED_SENDER = 4,   /* `sender` takes the place of the message's own */
     EXPANDED_FOLLOWED = 8, /* another server named it as the new address */
     EXPANDED_FLAGS = 15,
 };

@@ -97,15 +97,16 @@ static void resolve(const struct ask *ask, struct answer *answer, struct target 
     } else if (str_starts(local, STR("crowd"))) {
         for (int i = 0; i < CROWD; i++)
             answer_mailbox(answer, targets, "alice");
-    } else if (str_starts(local, STR("lists"))) { /* a hundred owners are told */
-        static char owners[TARGETS][16];
+    } else if (str_starts(local, STR("lists")) || str_starts(local, STR("owners"))) { /* a hundred owners are told */
+        static char owners[TARGETS][32];
+        struct str  whose = local.data[0] == 'o' ? local : STR_NONE; /* the same for all lists, or others for each */
 
         answer->is_list = true;
         for (int i = 0; i < TARGETS; i++) {
             answer_mailbox(answer, targets, "gonemember");
             targets[i].result = RESOLVE_ABSENT;
             targets[i].override_sender = true;
-            snprintf(owners[i], sizeof owners[i], "owner%d", i);
+            snprintf(owners[i], sizeof owners[i], "owner%d%.*s", i, STR_ARG(whose));
             targets[i].sender_override = (struct mail_address){str_from(owners[i]), STR("remote.test"), false};
         }
     } else if (str_eq(local, STR("forward"))) {
@@ -210,7 +211,7 @@ static void begin(const char *extra)
 
 /* ---- the carrier ---- */
 
-enum { GIVEN_MAX = 400 };
+enum { GIVEN_MAX = 3000 };
 struct given {
     struct carriage c; /* strings of `memory` */
     int             fd;
@@ -319,7 +320,7 @@ static inline const struct given *given_to(const char *domain)
     return NULL;
 }
 
-enum { RECIPIENTS = 300 };
+enum { RECIPIENTS = 100000 /* the most that limits.recipients can be */ };
 static const char ordinary[] = "Subject: s\r\nMessage-ID: <m@x>\r\n\r\nbody\r\n";
 static struct str content = {ordinary, sizeof ordinary - 1};
 
@@ -328,7 +329,7 @@ static struct str content = {ordinary, sizeof ordinary - 1};
 static struct lane_place store_mail(enum client_class class, const char *sender, const char *const *to, uint8_t notify)
 {
     static struct message_id_source source = {.lane = 1};
-    struct recipient                recipients[RECIPIENTS] = {0};
+    static struct recipient         recipients[RECIPIENTS];
     struct message     m = {.id = message_id_next(&source, io_wall_ms()), .content = content, .size = content.len};
     struct buf         out;
     struct str         parts[2];
@@ -345,13 +346,13 @@ static struct lane_place store_mail(enum client_class class, const char *sender,
 
         const char *text = to[m.envelope.recipient_count], *at = strchr(text, '@');
 
+        *r = (struct recipient){.notify = notify};
         r->address = (struct mail_address){at ? str_of(text, (size_t)(at - text)) : str_from(text),
                                            at ? str_from(at + 1) : STR("example.test"), false};
-        r->notify = notify;
     }
     m.envelope.recipients = recipients;
     message_id = m.id;
-    buf_init(&out, 1 << 20);
+    buf_init(&out, 32 << 20);
     CHECK(record_message_put(&m, &out));
     parts[0] = buf_str(&out);
     parts[1] = content;
@@ -388,8 +389,9 @@ static void watch(void *arg)
     static unsigned quiet;
 
     (void)arg;
-    quiet = (questions || given_count || settle_blindly) && !back->attempt_count && back_carry_is_idle(back) &&
-                    back_store_is_idle(back) && queue_next_due_ms(&back->queue) > io_wall_ms()
+    quiet = (questions || given_count || settle_blindly) && !back->attempt_count && !back->command_count &&
+                    back_carry_is_idle(back) && back_store_is_idle(back) &&
+                    queue_next_due_ms(&back->queue) > io_wall_ms()
                 ? quiet + 1
                 : 0;
     CHECK(io_wall_ms() < deadline_ms);
@@ -403,7 +405,7 @@ static void settle(void)
 {
     struct io_timer *timer = io_timer_new(context.loop, watch, NULL);
 
-    deadline_ms = io_wall_ms() + 20000;
+    deadline_ms = io_wall_ms() + 120000;
     io_timer_start(timer, 10, 10);
     io_loop_run(context.loop);
     io_timer_free(timer);
@@ -453,14 +455,14 @@ static bool has(struct str text, const char *what) { return str_find(text, str_f
 
 #define TO(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* Addresses PREFIX0@example.test and so on, as TO makes them. */
-__attribute__((unused)) static const char *const *numbered(const char *prefix, unsigned count)
+/* Addresses PREFIX0SUFFIX and so on, as TO makes them. */
+__attribute__((unused)) static const char *const *numbered(const char *prefix, unsigned count, const char *suffix)
 {
-    static char        texts[RECIPIENTS][16];
+    static char        texts[RECIPIENTS][32];
     static const char *all[RECIPIENTS + 1];
 
     for (unsigned i = 0; i < count; i++) {
-        snprintf(texts[i], sizeof texts[i], "%s%u", prefix, i);
+        snprintf(texts[i], sizeof texts[i], "%s%u%s", prefix, i, suffix);
         all[i] = texts[i];
     }
     all[count] = NULL;
