@@ -214,7 +214,7 @@ struct attempt_recipient {
     struct str                 reply;                  /* "550 5.1.1 No such user", '\n' between lines */
     bool                       relayed;                /* DELIVERED to a server that does not report success itself */
     bool                       reports;                /* DELIVERED to one that does, so we do not */
-    bool                       refused, cut;           /* as in carriage.h; the carrier ended */
+    bool                       refused, cut;           /* as in carriage.h; by this server itself */
     uint64_t                   retry_ms;               /* not earlier than this, Unix ms */
     uint64_t                   quota, began_ms;
     const char                *path; /* of the Maildir */

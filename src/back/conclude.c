@@ -47,7 +47,7 @@ void attempt_log(struct attempt *a, size_t i, const char *result)
         log_address("original", &a->to[to->root].address);
     if (to->path && to->state == RECIPIENT_DELIVERED)
         log_z("mailbox", to->path);
-    log_u64("attempt", a->progress.attempts + (to->given && !a->counts ? 0u : 1u));
+    log_u64("attempt", a->progress.attempts + (to->given && !a->counts && !to->cut ? 0u : 1u));
     log_z("result", result);
     if (to->status.len)
         log_str("status", to->status);

@@ -6,7 +6,8 @@
  *   failed                       fails for good
  *   551, and follow_551          replaced by the new address, once
  *   refused by every host        pending, 4.y.z; after REFUSALS of them it fails, 5.y.z, with what the hosts said
- *   the carrier ended            pending, tried again soon */
+ *   the carrier ended, or cut    pending, tried again soon; it counts as no attempt, and nothing is held against the
+ *   it off in order to end       server */
 #include "back/back.h"
 #include "back/contact.h"
 #include "queue/schedule.h"
@@ -103,21 +104,46 @@ static void apply_one(struct attempt *a, size_t i, const struct carried *carried
     attempt_log(a, i, to->permanent ? "failed" : "deferred");
 }
 
-static void without_answer(struct attempt *a, size_t i, enum back_carriage_state how)
+/* By this server itself. */
+static void cut(struct attempt *a, size_t i)
+{
+    const struct smtp_outcome *o = smtp_outcome_find(SMTP_STAGE_MESSAGE, SMTP_STOPPED, SMTP_STATUS_NONE, 0);
+    struct attempt_recipient  *to = &a->to[i];
+
+    to->cut = true;
+    to->status = status_text(a, o->status);
+    to->reason = str_from(o->words);
+    to->remote = to->remote_address = to->reply = STR_NONE;
+    to->code = 0;
+    attempt_log(a, i, "deferred");
+}
+
+static void too_late(struct attempt *a, size_t i)
 {
     struct attempt_recipient *to = &a->to[i];
 
-    if (how == BACK_CARRIAGE_CUT) {
-        to->cut = true;
-        to->status = STR("4.4.2");
-        to->reason = STR("the connection to it was cut");
-        to->code = 0;
-        to->reply = STR_NONE;
-    } else if (!to->status.len) {
+    if (!to->status.len) {
         to->status = STR("4.4.7");
         to->reason = STR("no turn came in time");
     }
     attempt_log(a, i, "deferred");
+}
+
+/* What became of the recipient `k` of the carriage, which is `i` of the message. */
+static void apply(struct attempt *a, size_t i, const struct back_carriage *c, const struct carried *carried, size_t k)
+{
+    const struct carried_recipient *said = c->how == BACK_CARRIAGE_ANSWERED ? &carried->recipients[k] : NULL;
+
+    if (c->how == BACK_CARRIAGE_CUT ||
+        (said && carried->stopped && said->verdict == SMTP_CLIENT_DEFERRED && !said->code)) {
+        cut(a, i);
+        return;
+    }
+    a->counts |= c->round == a->progress.attempts;
+    if (said)
+        apply_one(a, i, carried, said);
+    else
+        too_late(a, i);
 }
 
 void outcome_apply(struct attempt *a, const struct back_carriage *c)
@@ -127,7 +153,6 @@ void outcome_apply(struct attempt *a, const struct back_carriage *c)
 
     if (!said.data || (c->how == BACK_CARRIAGE_ANSWERED && !carriage_get(said, &a->arena, &m)))
         role_give_up("out of memory", NULL); /* it could be read when it came */
-    a->counts |= c->round == a->progress.attempts;
     for (size_t k = 0; k < c->count; k++) {
         size_t i = c->indices[k];
 
@@ -136,10 +161,7 @@ void outcome_apply(struct attempt *a, const struct back_carriage *c)
         a->to[i].tried = true;
         a->to[i].permanent = false;
         a->to[i].began_ms = c->given_ms;
-        if (c->how == BACK_CARRIAGE_ANSWERED)
-            apply_one(a, i, &m.carried, &m.carried.recipients[k]);
-        else
-            without_answer(a, i, c->how);
+        apply(a, i, c, &m.carried, k);
     }
 }
 

@@ -297,6 +297,7 @@ struct conn *conn_new(struct session *s, int fd, struct err *err);
 void         conn_message(struct conn *c, struct carry *y);
 void         conn_timed_out(struct conn *c);
 void         conn_quit(struct conn *c);  /* as smtp_client_quit; then session_over */
+void         conn_stop(struct conn *c);  /* as smtp_client_stop; then session_over */
 void         conn_leave(struct conn *c); /* sends what is to be sent still, and ends by itself */
 void         conn_free(struct conn *c);
 

@@ -324,8 +324,10 @@ static void message_over(struct session *s, const struct smtp_client_end *ended)
     if (answered)
         carrier_site_took(s->carrier, s->site);
     if (answered || is_our_fault(&ended->why)) {
+        const char *result = s->carry->result.stopped ? "stopped" : "ended";
+
         carry_settle(carry_release(s));
-        end_well(s, "ended");
+        end_well(s, result);
     } else {
         session_end_badly(s, "lost");
     }
@@ -436,8 +438,10 @@ void session_drain(struct session *s, bool at_once)
         session_give_back(s);
         break;
     case SESSION_BUSY:
-        if (at_once)
-            conn_quit(s->conn);
+        if (at_once) {
+            s->carry->result.stopped = true;
+            conn_stop(s->conn);
+        }
         break;
     case SESSION_IDLE:
         session_quit(s);

@@ -269,6 +269,12 @@ void conn_quit(struct conn *c)
     run(c, STR_NONE);
 }
 
+void conn_stop(struct conn *c)
+{
+    smtp_client_stop(c->client);
+    run(c, STR_NONE);
+}
+
 void conn_message(struct conn *c, struct carry *y)
 {
     const struct carriage *g = &y->carriage;

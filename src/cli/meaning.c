@@ -13,6 +13,8 @@ static const char *server_address(const json_t *row)
     return control_text(row, json_object_get(row, "kind") ? "address" : "remote_address");
 }
 
+static bool is_named(const json_t *row) { return *control_text(row, "remote") || *server_address(row); }
+
 static void print_server(const json_t *row)
 {
     const char *name = control_text(row, "remote"), *address = server_address(row);
@@ -25,7 +27,8 @@ static void print_server(const json_t *row)
     }
 }
 
-/* What the reply says, or the status where none came; false: nothing bad, or nothing at all. */
+/* What the reply says, or the status where none came; false: nothing bad, or nothing at all. Where no server was asked,
+ * X.3.0 is trouble of our own, and says no more than its reason. */
 static bool find_meaning(const json_t *row, struct str *ret_meaning)
 {
     const char          *reply = control_text(row, "reply");
@@ -41,16 +44,17 @@ static bool find_meaning(const json_t *row, struct str *ret_meaning)
     }
     if (code || !codes_status_parse(str_from(control_text(row, "status")), &status) || status.class == 2)
         return false;
+    if (!is_named(row) && status.subject == 3 && status.detail == 0)
+        return false;
     *ret_meaning = codes_explain(0, status).meaning;
     return true;
 }
 
 void meaning_print(const json_t *row, const char *indent)
 {
-    bool       named = *control_text(row, "remote") || *server_address(row);
     struct str rest = str_from(control_text(row, "reply")), meaning;
 
-    if (named) {
+    if (is_named(row)) {
         printf("%s", indent);
         print_server(row);
         printf(rest.len ? " said:\n" : " gave no answer\n");

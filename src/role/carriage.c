@@ -20,7 +20,13 @@
 #include "queue/record.h"
 
 enum { CARRY_UTF8 = 1, CARRY_EXTERNAL = 2, CARRY_NOW = 4, CARRY_FLAGS = 7 };
-enum { CARRIED_DSN = 1, CARRIED_REFUSED = 2, CARRIED_FLAGS = 3, CARRIED_UNCONFIRMED = 128 /* with a verdict */ };
+enum {
+    CARRIED_DSN = 1,
+    CARRIED_REFUSED = 2,
+    CARRIED_STOPPED = 4,
+    CARRIED_FLAGS = 7,
+    CARRIED_UNCONFIRMED = 128 /* with a verdict */
+};
 enum { NOTIFY_ALL = 15, INDEX_MAX = 1 << 22, CODE_MAX = 599, STATUS_MAX = 999 };
 
 static void put_indices(struct buf *out, const struct carriage *c)
@@ -137,7 +143,8 @@ static void put_carried(struct buf *out, const struct carried *c)
     put_u32(out, c->number);
     put_str(out, c->host);
     put_str(out, c->address);
-    put_u8(out, (uint8_t)((c->dsn ? CARRIED_DSN : 0) | (c->refused ? CARRIED_REFUSED : 0)));
+    put_u8(out, (uint8_t)((c->dsn ? CARRIED_DSN : 0) | (c->refused ? CARRIED_REFUSED : 0) |
+                          (c->stopped ? CARRIED_STOPPED : 0)));
     put_var(out, c->retry_ms);
     put_var(out, c->recipient_count);
     for (size_t i = 0; i < c->recipient_count; i++) {
@@ -176,6 +183,7 @@ static bool get_carried(struct reader *r, struct arena *arena, struct carried *c
     flags = get_u8_max(r, CARRIED_FLAGS);
     c->dsn = flags & CARRIED_DSN;
     c->refused = flags & CARRIED_REFUSED;
+    c->stopped = flags & CARRIED_STOPPED;
     c->retry_ms = get_var(r);
     c->recipient_count = (size_t)get_var_max(r, CARRIAGE_RECIPIENTS_MAX);
     clean = reader_ok(r) && is_clean(c->host, false) && is_clean(c->address, false);

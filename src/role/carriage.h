@@ -75,6 +75,8 @@ struct carried {
     struct str                address;  /* its address, "192.0.2.1" */
     bool                      dsn;      /* it sends reports of success itself (DSN was offered) */
     bool                      refused;  /* every host refused us at once with 5xx: a few retries, then it fails */
+    bool                      stopped;  /* the carrier ended in the middle of it: what was DEFERRED without a reply says
+                                           nothing about the host */
     uint64_t                  retry_ms; /* the site rests until then, Unix ms; 0: as the schedule says */
     struct carried_recipient *recipients;
     size_t                    recipient_count; /* as in the carriage */

@@ -377,11 +377,19 @@ void smtp_client_quit(struct smtp_client *c)
     if (c->state >= SMTP_CLIENT_IN_QUIT)
         return;
     if (c->state != SMTP_CLIENT_IN_READY || c->message) {
-        client_happen(c, SMTP_OUR_FAULT, "this server ended the connection");
+        client_happen(c, SMTP_OUR_FAULT, NULL);
         return;
     }
     a.row = smtp_outcome_find(a.stage, a.code, SMTP_STATUS_NONE, 0);
     client_leave(c, &a, true);
+}
+
+void smtp_client_stop(struct smtp_client *c)
+{
+    if (c->state < SMTP_CLIENT_IN_QUIT && c->message)
+        client_happen(c, SMTP_STOPPED, NULL);
+    else
+        smtp_client_quit(c);
 }
 
 enum smtp_client_state smtp_client_state(const struct smtp_client *c) { return c->state; }

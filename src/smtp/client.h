@@ -141,6 +141,7 @@ void                    smtp_client_lost(struct smtp_client *c);      /* the con
 /* From READY: QUIT, and CLOSE when it was answered or not. In the middle of things: CLOSE at once, and what is not
  * settled is deferred. */
 void                    smtp_client_quit(struct smtp_client *c);
+void smtp_client_stop(struct smtp_client *c); /* the same, because this server ends: its words say so */
 
 enum smtp_client_state {
     SMTP_CLIENT_IN_GREETING,

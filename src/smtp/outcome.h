@@ -39,6 +39,7 @@ enum smtp_happening {
     SMTP_AUTH_MISSING,  /* we have a password, and the host offers no way to say it */
     SMTP_AUTH_IN_CLEAR, /* anybody on the way could read it */
     SMTP_OUR_FAULT,     /* no memory here, or the content cannot be read to its end */
+    SMTP_STOPPED,       /* we end, or start anew, and wait no longer */
 };
 
 /* Facts of the moment on which rows depend. */

@@ -371,6 +371,21 @@ static void opened(void)
 }
 
 /* During a reload there are two: the new one must not get what the old one has, and says only later. */
+/* And it is not held against the server. */
+static bool was_cut(void)
+{
+    struct queue_message *m = queue_find(&back->queue, message_id);
+    struct attempt        peek;
+    bool                  was;
+
+    if (!m || m->attempts || !back_peek(back, m, false, &peek, NULL))
+        return false;
+    was = str_eq(peek.to[0].status, STR("4.3.0")) && !peek.to[0].remote.len && !peek.to[0].code &&
+          str_starts(peek.to[0].reason, STR("this server was stopped"));
+    back_peek_done(&peek);
+    return was;
+}
+
 static void opened_by_another(void)
 {
     struct io_ipc *old;
@@ -393,14 +408,11 @@ static void opened_by_another(void)
     CHECK(given_count == 0);
     io_ipc_free(old); /* nothing is known of it */
     pass(300);
-    CHECK(given_count == 0 && queue_find(&back->queue, message_id)->attempts == 1);
+    CHECK(given_count == 0 && was_cut());
 }
 
 static void cut(void)
 {
-    struct queue_message *m;
-    struct attempt        peek;
-
     begin("queue { local_retry = {\"200ms\", \"1h\"} }");
     carrier_begin(true);
     send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
@@ -408,14 +420,50 @@ static void cut(void)
     CHECK(given_count == 1 && back->carry.messages.used == 1);
     io_ipc_free(carrier);
     settle();
-    m = queue_find(&back->queue, message_id);
-    CHECK(m && m->attempts == 1 && back_peek(back, m, false, &peek, NULL));
-    CHECK(str_eq(peek.to[0].status, STR("4.4.2")));
-    back_peek_done(&peek);
+    CHECK(was_cut());
     carrier_begin(true);
     on_given = accept_it;
     pass(400);
     CHECK(given_count == 2 && !back->queue.messages);
+}
+
+/* The carrier ends in the middle of it, and says so; what the server had answered before holds. */
+static void stop_it(const struct given *g)
+{
+    struct carried_recipient all[] = {SAID(DEFERRED, 0, 4, 3, 0, ""), SAID(DEFERRED, 450, 4, 2, 0, "later")};
+
+    carrier_say(&(struct carriage_message){.kind = CARRIAGE_CARRIED,
+                                           .carried = {.id = g->c.id,
+                                                       .number = g->c.number,
+                                                       .host = STR("mx.there.test"),
+                                                       .stopped = true,
+                                                       .retry_ms = io_wall_ms() + 3600 * 1000,
+                                                       .recipients = all,
+                                                       .recipient_count = g->c.recipient_count}});
+}
+
+static void stopped(void)
+{
+    struct queue_message *m;
+    struct attempt        peek;
+
+    begin("queue { local_retry = {\"200ms\", \"1h\"} }");
+    carrier_begin(true);
+    on_given = stop_it;
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test"), 0);
+    settle();
+    CHECK(given_count == 1 && was_cut());
+    on_given = accept_it;
+    pass(400);
+    CHECK(given_count == 2 && !back->queue.messages);
+
+    on_given = stop_it;
+    send_mail(CLASS_RELAY, "sender", TO("a@one.test", "b@one.test"), 0);
+    settle();
+    m = queue_find(&back->queue, message_id);
+    CHECK(m && m->attempts == 1 && back_peek(back, m, false, &peek, NULL));
+    CHECK(peek.to[0].code == 0 && peek.to[1].code == 450 && str_eq(peek.to[1].remote, STR("mx.there.test")));
+    back_peek_done(&peek);
 }
 
 /* What was put back is no attempt, and comes again when the site has room. */
@@ -572,6 +620,7 @@ CASE(opened_by_another)
 CASE(opened_falsely)
 CASE(opened_again)
 CASE(cut)
+CASE(stopped)
 CASE(room)
 CASE(own_limit)
 CASE(removed)
@@ -602,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_opened_falsely),
         cmocka_unit_test(test_opened_again),
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_own_limit),
         cmocka_unit_test(test_removed),

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from conftest import wait_until
+from scripted import SILENCE
 from sending import PATIENCE, World
 
 HOSTS = 4
@@ -82,7 +83,28 @@ def test_carrier_ends():
         sender.join()
         wait_until(lambda: all_through(w), 30 * PATIENCE, 0.2)
         assert len(taken(w)) == 2 * count and not w.reports("many")
-        assert "4.4.2" in w.tacit.log()
+        assert "this server was stopped or restarted" in w.tacit.log()
+    finally:
+        w.stop()
+
+
+def test_what_a_restart_cuts_off_is_our_own_doing():
+    """A server that takes longer than `grace` over a message is not blamed for it, and gets it again soon."""
+    w = World(retry='"1h"', expire="5h", extra_global='grace = "1s"')
+    peer = w.host("peer.example", message=[SILENCE, "250 Ok"])
+    w.start()
+    try:
+        w.send("cut", "bob@peer.example")
+        wait_until(lambda: peer.asked.get("message") == 0, 30 * PATIENCE)
+        w.tacit.reload()
+        wait_until(lambda: "result=deferred" in w.tacit.log(), 30 * PATIENCE)
+        line = next(line for line in w.tacit.log().splitlines() if "result=deferred" in line)
+        assert "attempt=1 result=deferred status=4.3.0 reason=\"this server was stopped or restarted" in line
+        assert "result=stopped" in w.tacit.log()
+        row = w.row("cut")
+        assert row["attempts"] == 0 and "remote" not in row["recipients"][0], row
+        shown = w.tacit.run("queue", "show", row["id"]).stdout
+        assert "this server was stopped or restarted" in shown and "that means" not in shown, shown
     finally:
         w.stop()
 

@@ -77,7 +77,7 @@ static struct carriage_message sample(enum carriage_kind kind)
     if (kind == CARRIAGE_CARRIED) {
         m.carried.host = STR("mx.b.test");
         m.carried.address = STR("2001:db8::1");
-        m.carried.dsn = true;
+        m.carried.dsn = m.carried.stopped = true;
         m.carried.retry_ms = 1790000000000;
         m.carried.recipients = said;
         m.carried.recipient_count = 3;
@@ -125,7 +125,7 @@ static bool same_carried(const struct carried *a, const struct carried *b)
                x->unconfirmed == y->unconfirmed && same_address(&x->moved_to, &y->moved_to);
     }
     return same && str_eq(a->host, b->host) && str_eq(a->address, b->address) && a->dsn == b->dsn &&
-           a->refused == b->refused && a->retry_ms == b->retry_ms;
+           a->refused == b->refused && a->stopped == b->stopped && a->retry_ms == b->retry_ms;
 }
 
 static const enum carriage_kind kinds[] = {CARRIAGE_CARRY,   CARRIAGE_RECORDED, CARRIAGE_OPEN, CARRIAGE_WELCOME,

@@ -12,7 +12,8 @@
  *                        a message: addresses without brackets ("<>" for none), then body=8bit|binary, size=N (of
  *                        the content unless given), header=utf8, ret=hdrs|full, envid=ID, notify=BITS, orcpt=ADDRESS
  *   S: TEXT              the server says a line       S~ TEXT   without CRLF      S* N TEXT   N times, without CRLF
- *   lost: / timeout: / quit:     the connection ends, the wait is over, the session is to end
+ *   lost: / timeout: / quit: / stop:
+ *                        the connection ends, the wait is over, the session is to end, this server ends
  *   wait: SECONDS        how long this may last
  *   C: / E:              what the client says, and what it tells, asks or has for results; "..." at the end: whatever
  *                        follows
@@ -27,7 +28,7 @@
 enum { STEPS_MAX = 2048 };
 
 struct step {
-    enum { STEP_SAY, STEP_MESSAGE, STEP_EXPECT, STEP_LOST, STEP_TIMEOUT, STEP_QUIT, STEP_WAIT } kind;
+    enum { STEP_SAY, STEP_MESSAGE, STEP_EXPECT, STEP_LOST, STEP_TIMEOUT, STEP_QUIT, STEP_STOP, STEP_WAIT } kind;
     size_t                     line;
     struct str                 text; /* SAY, EXPECT; MESSAGE: its content */
     struct smtp_client_message message;
@@ -219,6 +220,8 @@ static void parse_line(struct script *s, struct str l)
         add_step(s, (struct step){.kind = STEP_TIMEOUT});
     } else if (str_eq(l, STR("quit:"))) {
         add_step(s, (struct step){.kind = STEP_QUIT});
+    } else if (str_eq(l, STR("stop:"))) {
+        add_step(s, (struct step){.kind = STEP_STOP});
     } else if (str_starts(l, STR("wait: "))) {
         add_step(s, (struct step){.kind = STEP_WAIT, .seconds = (uint32_t)number(s, str_skip(l, 6), 3600)});
     } else if (str_starts(l, STR("C: ")) || str_starts(l, STR("E: ")) || str_starts(l, STR("C~ "))) {
@@ -313,6 +316,9 @@ static bool act(struct play *p, const struct step *step)
         break;
     case STEP_QUIT:
         smtp_client_quit(c);
+        break;
+    case STEP_STOP:
+        smtp_client_stop(c);
         break;
     case STEP_SAY:
     case STEP_EXPECT:
