@@ -84,6 +84,14 @@ static void put_remote(struct attempt *a, const struct attempt_recipient *to, st
         entry->happened = to->reason;
 }
 
+/* Of one of which nothing is told yet. */
+static enum mail_report_wait wait_of(const struct attempt *a, const struct attempt_recipient *to)
+{
+    if (to->status.len || a->progress.flags & PROGRESS_HELD || a->back->config->queue.paused)
+        return REPORT_TRIED;
+    return to->given ? REPORT_FIRST_ATTEMPT : REPORT_NO_ATTEMPT;
+}
+
 bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
 {
     struct attempt                 *a = r->attempt;
@@ -110,8 +118,10 @@ bool back_reports_add(struct back_reports *r, size_t i, unsigned action)
     entry.attempts = a->progress.attempts + a->counts;
     entry.last_attempt_ms = to->tried ? a->now_ms : a->progress.last_ms;
     entry.tells_failure = !root->notify || root->notify & NOTIFY_FAILURE;
-    if (action == REPORT_DELAYED)
+    if (action == REPORT_DELAYED) {
+        entry.wait = wait_of(a, to);
         entry.retry_until_ms = attempt_expires_ms(a);
+    }
     if (to->root == i || to_owner)
         put_remote(a, to, &entry);
     else /* who is told the truth anyway need not look for a slip in an address that is right */

@@ -20,12 +20,20 @@ enum mail_report_action { /* RFC 3464 2.3.3 */
                           REPORT_EXPANDED,
 };
 
+/* DELAYED: why there is nothing else to tell. */
+enum mail_report_wait {
+    REPORT_TRIED,
+    REPORT_FIRST_ATTEMPT, /* is still under way */
+    REPORT_NO_ATTEMPT,    /* yet: others are before it */
+};
+
 struct mail_report_recipient {
     struct mail_address     final;
     struct str              original_type; /* of ORCPT; empty: not given */
     struct str              original;      /* decoded */
     enum mail_report_action action;
-    struct codes_status     status;      /* its class is shown as the action wants it: 5, 4 or 2 */
+    struct codes_status     status; /* its class is shown as the action wants it: 5, 4 or 2 */
+    enum mail_report_wait   wait;
     struct codes_status     last_status; /* FAILED for time ran out: what stood in the way; class 0: it did not */
     bool                    is_behind;   /* FAILED, DELAYED: final itself is right; what it leads to fails */
 

@@ -178,6 +178,34 @@ static struct codes_report words_of(const struct mail_report *r, const struct ma
     return (struct codes_report){locale_text(r->locale, words.happened), locale_text(r->locale, words.advice)};
 }
 
+/* Trouble of our own, for which the tables have no better words than its reason: no server was asked. */
+static bool is_our_own(const struct mail_report_recipient *p)
+{
+    const struct codes_status status = p->last_status.class ? p->last_status : p->status;
+
+    return p->happened.len && !p->code && !p->remote.len && !p->remote_address.len && status.subject == 3 &&
+           status.detail == 0;
+}
+
+/* What stood in the way, or does, as a sentence. */
+static void happened_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
+{
+    struct str own = is_our_own(p) ? locale_text(r->locale, p->happened) : STR_NONE;
+    char       first = own.len ? own.data[0] : '\0';
+
+    if (p->wait == REPORT_FIRST_ATTEMPT) {
+        buf_append_z(out, T("The first attempt to hand the message over is still under way."));
+    } else if (p->wait == REPORT_NO_ATTEMPT) {
+        buf_append_z(out, T("The message still waits for its turn; no attempt has been made yet."));
+    } else if (own.len) {
+        buf_append_byte(out, first >= 'a' && first <= 'z' ? (char)(first - 'a' + 'A') : first);
+        buf_append(out, str_skip(own, 1));
+        buf_append_byte(out, '.');
+    } else {
+        buf_append(out, words_of(r, p).happened);
+    }
+}
+
 static void server_words_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
 {
     bool       named = p->remote.len || p->remote_address.len;
@@ -221,10 +249,9 @@ static void attempts_put(const struct mail_report *r, const struct mail_report_r
 
 static void failed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
 {
-    bool                expired = p->last_status.class != 0;
-    struct codes_report words = words_of(r, p);
-    struct str          advice = words.advice;
-    struct buf          text;
+    bool       expired = p->last_status.class != 0;
+    struct str advice = words_of(r, p).advice;
+    struct buf text;
 
     if (p->is_behind) {
         letter_text(
@@ -243,7 +270,7 @@ static void failed_put(const struct mail_report *r, const struct mail_report_rec
             buf_append_z(&text, T("a long time"));
         buf_append_z(&text, T(", in vain, and has given up. What stood in the way the last time: "));
     }
-    buf_append(&text, words.happened);
+    happened_put(r, p, &text);
     sentence_put(T("    Not delivered: "), &text, out);
     if (p->moved_to) {
         buf_append_z(out,
@@ -264,10 +291,15 @@ static void failed_put(const struct mail_report *r, const struct mail_report_rec
 
 static void delayed_put(const struct mail_report *r, const struct mail_report_recipient *p, struct buf *out)
 {
-    letter_text(out, true, T("    Not delivered yet: "), "    ",
-                p->is_behind ? str_from(T("This address is right, but it leads on to others, and one of them does not "
-                                          "take the message yet."))
-                             : words_of(r, p).happened);
+    struct buf text;
+
+    buf_init(&text, TEXT_MAX);
+    if (p->is_behind)
+        buf_append_z(&text, T("This address is right, but it leads on to others, and one of them does not take the "
+                              "message yet."));
+    else
+        happened_put(r, p, &text);
+    sentence_put(T("    Not delivered yet: "), &text, out);
     server_words_put(r, p, out);
     attempts_put(r, p, out);
     if (!p->retry_until_ms)

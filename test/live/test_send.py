@@ -109,6 +109,21 @@ def test_what_a_restart_cuts_off_is_our_own_doing():
         w.stop()
 
 
+def test_a_notice_while_the_first_attempt_lasts():
+    """What falls due while a server has the message tells that, and of what waits behind it that it waits."""
+    w = World(retry='"1h"', expire="5h", delay='"2s"  remote = 1')
+    peer = w.host("peer.example", message=SILENCE)
+    w.start()
+    try:
+        w.send("first", "bob@peer.example")
+        wait_until(lambda: peer.messages, 30 * PATIENCE)
+        w.send("second", "bob@peer.example")
+        assert "The first attempt to hand the message over is still\n    under way." in w.report("first").words
+        assert "The message still waits for its turn; no attempt" in w.report("second").words
+    finally:
+        w.stop()
+
+
 def test_a_slow_site_holds_up_nobody():
     """More messages than a site has room for wait in back, and go as fast as the site takes them; others pass them by."""
     w = World(retry='"1s"', expire="60s", more='route "slow.example" { port = %d  connections = 1 }')
