@@ -51,40 +51,45 @@ enum { PR_NAME_MEMORY = 0x53564d41 /* PR_SET_VMA: newer C libraries say what mem
 struct row {
     int      call;
     unsigned profiles;
-    int      error; /* that it is answered with; 0: it is allowed */
-    bool     has_condition;
-    unsigned argument;
-    uint64_t mask, value;
+    int      error;      /* that it is answered with; 0: it is allowed */
+    unsigned conditions; /* how many of: */
+    struct {
+        unsigned argument;
+        uint64_t mask, value;
+    } condition[2];
 };
 
 static const struct row rows[] = {
-#define SANDBOX_CALL(name, profiles) {SCMP_SYS(name), profiles, 0, false, 0, 0, 0},
+#define SANDBOX_CALL(name, profiles) {SCMP_SYS(name), profiles, 0, 0, {{0}}},
 #define SANDBOX_CALL_IF(name, profiles, argument, mask, value) \
     SANDBOX_REFUSED_IF(name, profiles, argument, mask, value, 0)
 #define SANDBOX_REFUSED_IF(name, profiles, argument, mask, value, error) \
-    {SCMP_SYS(name), profiles, error, true, argument, mask, (uint64_t)(value)},
-#define SANDBOX_ABSENT(name) {SCMP_SYS(name), ALL, ENOSYS, false, 0, 0, 0},
+    {SCMP_SYS(name), profiles, error, 1, {{argument, mask, (uint64_t)(value)}}},
+#define SANDBOX_SOCKET(profiles, family, protocol) \
+    {SCMP_SYS(socket), profiles, 0, 2, {{0, 0xffffffff, family}, {2, 0xffffffff, protocol}}},
+#define SANDBOX_ABSENT(name) {SCMP_SYS(name), ALL, ENOSYS, 0, {{0}}},
 #include "io/sandbox.def"
 #undef SANDBOX_CALL
 #undef SANDBOX_CALL_IF
 #undef SANDBOX_REFUSED_IF
+#undef SANDBOX_SOCKET
 #undef SANDBOX_ABSENT
 };
 
 /* What the sanitizers' own code needs beside: the leak check stops all threads by tracing them from a clone. */
 #ifdef TACIT_SANITIZED
+#define TRACER_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED)
 static const struct row sanitizer_rows[] = {
-    {SCMP_SYS(clone), ALL, 0, true, CLONE_FLAGS_ARGUMENT, 0xffffffff,
-     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED},
-    {SCMP_SYS(ptrace), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(wait4), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(prctl), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(personality), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(getdents), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(getdents64), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(tgkill), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(getppid), ALL, 0, false, 0, 0, 0},
-    {SCMP_SYS(open), ALL, 0, false, 0, 0, 0},
+    {SCMP_SYS(clone), ALL, 0, 1, {{CLONE_FLAGS_ARGUMENT, 0xffffffff, TRACER_FLAGS}}},
+    {SCMP_SYS(ptrace), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(wait4), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(prctl), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(personality), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(getdents), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(getdents64), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(tgkill), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(getppid), ALL, 0, 0, {{0}}},
+    {SCMP_SYS(open), ALL, 0, 0, {{0}}},
 };
 #endif
 
@@ -158,11 +163,14 @@ bool sandbox_has_seccomp(void)
 static int add(scmp_filter_ctx filter, const struct row *row)
 {
     uint32_t            action = row->error ? SCMP_ACT_ERRNO((uint32_t)row->error) : SCMP_ACT_ALLOW;
-    uint64_t            value = row->value == OWN_PID ? (uint64_t)getpid() : row->value;
-    struct scmp_arg_cmp condition = SCMP_CMP(row->argument, SCMP_CMP_MASKED_EQ, row->mask, value);
+    struct scmp_arg_cmp all[sizeof row->condition / sizeof *row->condition];
 
-    return row->has_condition ? seccomp_rule_add_array(filter, action, row->call, 1, &condition)
-                              : seccomp_rule_add_array(filter, action, row->call, 0, NULL);
+    for (unsigned i = 0; i < row->conditions; i++) {
+        uint64_t value = row->condition[i].value == OWN_PID ? (uint64_t)getpid() : row->condition[i].value;
+
+        all[i] = SCMP_CMP(row->condition[i].argument, SCMP_CMP_MASKED_EQ, row->condition[i].mask, value);
+    }
+    return seccomp_rule_add_array(filter, action, row->call, row->conditions, row->conditions ? all : NULL);
 }
 
 /* The name of libseccomp's errors is that of the system's, negative. */

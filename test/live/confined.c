@@ -111,12 +111,12 @@ static int execute(void)
 }
 
 /* To an address where nobody listens; all walls stand before that is found out. */
-static int reach(unsigned short port, int how)
+static int reach(unsigned short port, int how, int protocol)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(0x7f000063)}};
     struct iovec       data = {name, 1};
     struct msghdr      m = {.msg_name = &a, .msg_namelen = sizeof a, .msg_iov = &data, .msg_iovlen = 1};
-    int                fd = socket(AF_INET, SOCK_STREAM, 0);
+    int                fd = socket(AF_INET, SOCK_STREAM, protocol);
 
     return fd < 0               ? -1
            : how == SYS_connect ? connect(fd, (void *)&a, sizeof a)
@@ -194,12 +194,14 @@ static struct rlimit limit = {4096, 4096};
     DEED(socket_unix, socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? -1 : 0)                        \
     DEED(socket_netlink, socket(AF_NETLINK, SOCK_RAW, 0) < 0 ? -1 : 0)                     \
     DEED(socket_packet, socket(AF_PACKET, SOCK_RAW, 0) < 0 ? -1 : 0)                       \
-    DEED(connect_to_name_server, reach(53, SYS_connect))                                   \
-    DEED(connect_elsewhere, reach(1, SYS_connect))                                         \
-    DEED(connect_with_data, reach(1, SYS_sendmsg))                                         \
-    DEED(connect_with_data_by_sendto, reach(1, SYS_sendto))                                \
+    DEED(connect_to_name_server, reach(53, SYS_connect, 0))                                \
+    DEED(connect_elsewhere, reach(1, SYS_connect, 0))                                      \
+    DEED(connect_by_multipath_tcp, reach(1, SYS_connect, IPPROTO_MPTCP))                   \
+    DEED(connect_by_smc, reach(1, SYS_connect, 256))                                       \
+    DEED(connect_with_data, reach(1, SYS_sendmsg, 0))                                      \
+    DEED(connect_with_data_by_sendto, reach(1, SYS_sendto, 0))                             \
     DEED(operate, operate())                                                               \
-    DEED(bind_tcp, reach(61999, SYS_bind))                                                 \
+    DEED(bind_tcp, reach(61999, SYS_bind, 0))                                              \
     DEED(accept, accept(-1, NULL, NULL))                                                   \
     DEED(connect, connect(-1, NULL, 0))                                                    \
     DEED(bind, bind(-1, NULL, 0))                                                          \

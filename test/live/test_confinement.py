@@ -64,7 +64,7 @@ DEEDS = {
     **dict.fromkeys("""chmod chown link symlink make_device change_root change_dir open_by_handle
         execute execute_at fork new_namespace unshare read_memory signal_master map_to_execute map_then_execute
         become_root filter core_limit masters_limit
-        socket_netlink socket_packet listen socket_filter
+        socket_netlink socket_packet connect_by_multipath_tcp connect_by_smc listen socket_filter
         terminal owner_signal mount keys bpf perf fault_handler watch_files shared_memory""".split(), KILLED),
     # A sanitized program traces itself at its end.
     **({} if SANITIZED else dict.fromkeys(["trace", "signal_thread", "dump"], KILLED)),
