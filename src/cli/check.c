@@ -24,7 +24,7 @@ static int print_json(const struct config *config, const struct err *err)
     if (all && !config)
         json_object_set_new(all, "error", json_string(err->text));
     if (all)
-        json_dumpf(all, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        cli_print_json(all);
     putchar('\n');
     json_decref(all);
     return config ? CLI_OK : CLI_FAILED;

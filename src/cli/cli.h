@@ -106,8 +106,13 @@ const char *cli_colour(FILE *out, enum cli_colour colour);
 /* Text from strangers, fit for a terminal: controls and bytes that are not UTF-8 become \xNN, characters that mislead
  * (base/str.h) \uNNNN. How many characters that made. */
 size_t cli_print_safe(FILE *out, struct str text);
-/* The same with blanks behind it, up to `width` characters. */
-void   cli_print_column(FILE *out, struct str text, size_t width);
+/* Compact JSON to standard output, without an end of line. What would steer or mislead is written \uNNNN, which means
+ * the same. The second takes text that is JSON already. */
+struct json_t;
+void cli_print_json(const struct json_t *value);
+void cli_print_json_text(struct str text);
+/* cli_print_safe with blanks behind it, up to `width` characters. */
+void cli_print_column(FILE *out, struct str text, size_t width);
 
 /* Words, made fit in the same way, from `column` on, where the line stands already, with lines broken before CLI_WIDTH
  * and begun at `indent`; then an end of line. */

@@ -108,7 +108,7 @@ static int run_compare(struct cli *cli)
         set(row, "difference", pair.difference);
         set(row, "when", pair.when);
         set(row, "advice", pair.advice);
-        json_dumpf(row, stdout, JSON_COMPACT);
+        cli_print_json(row);
         putchar('\n');
         json_decref(row);
     } else {

@@ -140,7 +140,7 @@ static bool print_contact(const struct contact *c, void *arg)
         break;
     case FORM_JSON:
         o = contacts_json(c);
-        json_dumpf(o, stdout, JSON_COMPACT);
+        cli_print_json(o);
         putchar('\n');
         json_decref(o);
         break;

@@ -155,18 +155,18 @@ static json_t *json_cell(size_t column, struct str cell)
 static void put_row(struct check *c, bool json, const struct str cells[COLUMNS])
 {
     json_t *o = json ? json_object() : NULL;
-    char   *text;
 
     for (size_t i = 0; !json && i < COLUMNS; i++)
         csv_put(&c->out, cells[i], i == 0);
     for (size_t i = 0; json && i < COLUMNS; i++)
         if (cells[i].len)
             json_object_set_new(o, columns[i], json_cell(i, cells[i]));
-    text = json ? json_dumps(o, JSON_COMPACT) : NULL;
-    if (text)
-        buf_append_z(&c->out, text);
-    buf_append_z(&c->out, json ? "\n" : "\r\n");
-    free(text);
+    if (json) {
+        cli_print_json(o);
+        putchar('\n');
+    } else {
+        buf_append_z(&c->out, "\r\n");
+    }
     json_decref(o);
 }
 

@@ -21,7 +21,7 @@ static void show(struct cli *cli, struct card *card)
     if (cli_has(cli, "json")) {
         json_t *row = card_json(card);
 
-        json_dumpf(row, stdout, JSON_COMPACT);
+        cli_print_json(row);
         putchar('\n');
         json_decref(row);
     } else {
@@ -37,7 +37,7 @@ static void list_row(struct cli *cli, struct str code, struct str name, const ch
         json_t *row =
             json_pack("{s:s%, s:s%, s:s}", "code", code.data, code.len, "name", name.data, name.len, "kind", kind);
 
-        json_dumpf(row, stdout, JSON_COMPACT);
+        cli_print_json(row);
         putchar('\n');
         json_decref(row);
     } else {

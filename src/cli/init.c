@@ -173,15 +173,40 @@ static void print_records(const struct init *init)
            init->hostname);
 }
 
+/* " --config FILE" as a shell takes it; empty where that is the default. */
+static void put_config_option(const struct init *init, struct buf *out)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-";
+
+    if (strcmp(init->path, "/etc/tacit/tacit.conf") == 0)
+        return;
+    buf_append_z(out, " --config ");
+    if (!init->path[strspn(init->path, plain)]) {
+        buf_append_z(out, init->path);
+        return;
+    }
+    buf_append_byte(out, '\'');
+    for (const char *c = init->path; *c; c++)
+        if (*c == '\'')
+            buf_append_z(out, "'\\''");
+        else
+            buf_append_byte(out, *c);
+    buf_append_byte(out, '\'');
+}
+
 static void print_next(const struct init *init)
 {
-    const char *bold = cli_colour(stdout, CLI_BOLD), *plain = cli_colour(stdout, CLI_PLAIN);
-    bool        is_default = strcmp(init->path, "/etc/tacit/tacit.conf") == 0;
+    struct buf option;
 
-    printf("\n%sNext%s\n", bold, plain);
-    printf("  tacit user add you@%.*s%s%s\n", STR_ARG(init->domain), is_default ? "" : " --config ",
-           is_default ? "" : init->path);
-    printf("  tacit serve%s%s\n", is_default ? "" : " --config ", is_default ? "" : init->path);
+    buf_init(&option, 5 * PATH_MAX);
+    put_config_option(init, &option);
+    printf("\n%sNext%s\n  tacit user add you@%.*s", cli_colour(stdout, CLI_BOLD), cli_colour(stdout, CLI_PLAIN),
+           STR_ARG(init->domain));
+    cli_print_safe(stdout, buf_str(&option));
+    printf("\n  tacit serve");
+    cli_print_safe(stdout, buf_str(&option));
+    putchar('\n');
+    buf_done(&option);
 }
 
 /* ---- the command ---- */

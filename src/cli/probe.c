@@ -206,7 +206,7 @@ static void print_json(struct probe *p, const struct probe_verdict *v)
                                       "trusted", p->talk.tls.trusted, "name_fits", p->talk.tls.name_fits, "problem",
                                       p->talk.tls.problem));
     json_object_set_new(all, "size", json_integer((json_int_t)p->talk.size));
-    json_dumpf(all, stdout, JSON_COMPACT);
+    cli_print_json(all);
     putchar('\n');
     json_decref(all);
 }

@@ -11,7 +11,7 @@ struct output {
 
 void queue_print_json(const json_t *row)
 {
-    json_dumpf(row, stdout, JSON_COMPACT);
+    cli_print_json(row);
     putchar('\n');
 }
 
@@ -105,7 +105,7 @@ static void print_row(const struct output *o, const json_t *row)
 static void print_line(struct str line, void *arg)
 {
     (void)arg;
-    fwrite(line.data, 1, line.len, stdout);
+    cli_print_json_text(line);
 }
 
 static void on_list(json_t *row, void *arg)

@@ -4,10 +4,12 @@
 
 #include "base/buf.h"
 #include "cli/card.h"
+#include "io/file.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { PAGE_MAX = 4 << 20, MEMORY = 16 << 20, NAME_MAX_OCTETS = 4096 };
 
@@ -16,6 +18,7 @@ struct site {
     struct buf   page;
     struct arena arena; /* of one page */
     size_t       pages;
+    mode_t       mode; /* of a file */
     struct err  *err;
 };
 
@@ -136,20 +139,26 @@ static void begin(struct site *s, struct str title, const char *description)
            "</header>\n<main id=\"main\">\n");
 }
 
+/* Whatever has the name, perhaps a link to a file elsewhere, is replaced and not written to. */
 static bool write_file(struct site *s, struct str name, struct str text)
 {
-    char  path[NAME_MAX_OCTETS];
-    FILE *file;
-    bool  ok;
+    char path[NAME_MAX_OCTETS], fresh[PATH_MAX];
+    int  fd;
+    bool ok;
 
     if (!name.data || snprintf(path, sizeof path, "%s/%.*s", s->dir, STR_ARG(name)) >= (int)sizeof path)
         return err_set(s->err, ERR_PERMANENT, "%s: the name is too long", s->dir);
-    file = fopen(path, "w");
-    if (!file)
+    fd = io_file_beside(path, fresh);
+    if (fd < 0)
         return err_set_os(s->err, errno, "%s", path);
-    ok = fwrite(text.data, 1, text.len, file) == text.len;
-    ok = fclose(file) == 0 && ok;
-    return ok || err_set_os(s->err, errno, "%s", path);
+    ok = io_fd_write_all(fd, text, s->err) && (fchmod(fd, s->mode) == 0 || err_set_os(s->err, errno, "mode"));
+    close(fd);
+    if (ok && rename(fresh, path) != 0)
+        ok = err_set_os(s->err, errno, "rename");
+    if (ok)
+        return true;
+    unlink(fresh);
+    return err_prefix(s->err, "%s", path);
 }
 
 static bool finish(struct site *s, struct str name)
@@ -437,9 +446,11 @@ static bool index_page(struct site *s)
 
 bool site_write(const char *dir, size_t *ret_pages, struct err *err)
 {
-    struct site s = {.dir = dir, .err = err};
+    mode_t      mask = umask(0);
+    struct site s = {.dir = dir, .mode = 0666 & ~mask, .err = err};
     bool        ok;
 
+    umask(mask);
     if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return err_set_os(err, errno, "%s", dir);
     arena_init(&s.arena, 64 << 10, MEMORY);

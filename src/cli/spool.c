@@ -35,7 +35,7 @@ static const char *type_name(uint8_t type)
 
 static void print_json(json_t *row)
 {
-    json_dumpf(row, stdout, JSON_COMPACT);
+    cli_print_json(row);
     putchar('\n');
     json_decref(row);
 }

@@ -179,7 +179,7 @@ static int run_status(struct cli *cli)
     if (result != CLI_OK)
         return result;
     if (cli_has(cli, "json")) {
-        json_dumpf(status, stdout, JSON_COMPACT);
+        cli_print_json(status);
         putchar('\n');
     } else {
         control_age_text(control_u64(status, "uptime_ms"), up);

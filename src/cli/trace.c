@@ -386,7 +386,7 @@ static int tell(struct trace *t)
     qsort(t->lines, t->line_count, sizeof *t->lines, by_time);
     for (size_t i = 0; i < t->line_count; i++)
         if (cli_has(t->cli, "json")) {
-            json_dumpf(t->lines[i].line, stdout, JSON_COMPACT);
+            cli_print_json(t->lines[i].line);
             putchar('\n');
         } else {
             print_story(t->lines[i].line);

@@ -32,7 +32,7 @@ static void print_json(const struct directory_entry *e, struct str address, size
         json_object_set_new(o, "reply", json_string(directory_moved_name(e->moved)));
     fputs(count ? ",\n" : "", stdout);
     if (o)
-        json_dumpf(o, stdout, JSON_COMPACT);
+        cli_print_json(o);
     json_decref(o);
 }
 

@@ -137,6 +137,25 @@ def test_init(tmp_path):
     assert r.returncode == 2 and not (tmp_path / "b.conf").exists()
 
 
+def test_init_prints_commands_that_a_shell_takes(tmp_path):
+    for name in ("plain.conf", "two words.conf", "it's $HOME `id`;#&.conf", "ä.conf"):
+        conf = tmp_path / name
+        r = run("init", "example.test", "--config", str(conf), "--data", str(tmp_path / "data"))
+        assert r.returncode == 0, r.stderr
+        add, serve = [line.strip() for line in r.stdout.splitlines() if line.startswith("  tacit ")]
+        for line, words in ((add, ["user", "add", "you@example.test"]), (serve, ["serve"])):
+            taken = subprocess.run(["sh", "-c", line.replace("tacit ", "printf '%s\\n' ", 1)], capture_output=True, text=True)
+            assert taken.stdout.splitlines() == words + ["--config", str(conf)], line
+
+
+def test_json_does_not_steer_the_terminal(tmp_path):
+    conf = tmp_path / "tacit.conf"
+    conf.write_text(CONF + f'data = "{tmp_path}"\n')
+    r = run("contacts", "check", "-", "--json", "--config", str(conf), stdin='email\n"a\x9b2J\x7fé b"\n')
+    assert "\\u009B2J\\u007Fé b" in r.stdout and not set(r.stdout) & {"\x9b", "\x7f"}, ascii(r.stdout) + r.stderr
+    assert r.stdout.count("\n") == 1 and "a\x9b2J\x7fé b" in json.loads(r.stdout).values()
+
+
 def test_a_table_of_strangers_addresses_does_not_steer_the_terminal(tmp_path):
     conf = tmp_path / "tacit.conf"
     conf.write_text(CONF + f'data = "{tmp_path}"\n')

@@ -109,6 +109,26 @@ def test_queue_and_trace_and_status(make_tacit):
     assert all(role in text for role in ("front", "keeper", "back", "resolver", "carrier"))
 
 
+def test_json_does_not_steer_the_terminal(make_tacit):
+    """What a stranger may write into an address or a field means the same behind an escape."""
+    steering = "\u009b\u0080\u009f\u202e"
+    t = make_tacit(extra='relay { networks = {"127.0.0.1"} }').start()
+    with t.connect() as c:
+        c.helo()
+        assert c.cmd(f"MAIL FROM:<x{steering}é@elsewhere.example> SMTPUTF8").startswith("250")
+        assert c.cmd("RCPT TO:<bob@far.example>").startswith("250")
+        c.cmd("DATA")
+        c.send(f"Subject: {steering}\x7f\r\n\r\nx\r\n.\r\n")
+        assert c.reply().startswith("250")
+    [row] = wait_until(t.queue)
+    assert row["sender"] == f"x{steering}é@elsewhere.example"
+    for words in (("queue", "list"), ("queue", "show", row["id"]), ("trace", row["id"])):
+        text = t.run(*words, "--json").stdout
+        assert "x\\u009B\\u0080\\u009F\\u202Eé@" in text and not set(text) & set(steering + "\x7f"), ascii(text)
+        assert f"x{steering}é@" in json.dumps([json.loads(line) for line in text.splitlines()], ensure_ascii=False)
+    assert f"Subject: {steering}\x7f" in json.loads(t.run("queue", "show", row["id"], "--json").stdout)["headers"]
+
+
 def test_a_list_says_what_it_leaves_out_and_times_their_zone(make_tacit, monkeypatch):
     t = make_tacit().start()
     with t.connect() as c:

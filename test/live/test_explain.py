@@ -1,5 +1,6 @@
 """tacit explain and tacit compare say at least what people need, for each kind of thing that they have in hand."""
 import json
+import os
 import re
 import subprocess
 
@@ -124,6 +125,25 @@ def test_pages(tmp_path):
             "compare-252-551.html", "cause-greylisting.html"} <= names and len(names) > 200
     text = "".join(f.read_text() for f in site.iterdir())
     assert not re.search(r'(src|href)="(https?:)?//', text), "something from elsewhere"
+
+
+def test_pages_replace_links_and_do_not_follow_them(tmp_path):
+    """In a directory that others may write to, as below /tmp, a link leads to a file of theirs, or of ours."""
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    site.mkdir()
+    elsewhere.write_text("precious")
+    for name in ("index.html", "style.css", "250.html"):
+        (site / name).symlink_to(elsewhere)
+    (site / "search.js").symlink_to(tmp_path / "made")
+    old = os.umask(0o027)
+    try:
+        assert run("explain", "--html", str(site)).returncode == 0
+    finally:
+        os.umask(old)
+    assert elsewhere.read_text() == "precious" and not (tmp_path / "made").exists()
+    assert not [f for f in site.iterdir() if f.is_symlink() or f.suffix == ".tmp"]
+    assert "<!doctype html>" in (site / "index.html").read_text() and (site / "250.html").stat().st_mode & 0o777 == 0o640
+    assert run("explain", "--html", str(site)).returncode == 0  # again
 
 
 def test_pages_in_a_directory_that_cannot_be_written(tmp_path):
