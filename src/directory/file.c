@@ -4,10 +4,11 @@
  * nothing until it is right again: the old content would hide the mistake, and half a file would make mailboxes
  * vanish; meanwhile mail waits. Half a file may also look right. So for a second after it was changed where it lies
  * (and not replaced by a rename), or while it is that young and ends within a line, a name that it does not have is not
- * called absent, and its last line is not believed: an editor may still be writing. A change writes the whole file
- * beside the old one and renames it, under a lock in PATH.lock; lines that it does not concern stay as they are,
- * comments with them. The price is that a change costs as much as the file is large: who has tens of thousands of
- * mailboxes uses SQLite. */
+ * called absent, and its last line is not believed: an editor may still be writing. A time that did not change with the
+ * size is not believed either: ext4 shows a file that is being emptied empty with its old time for a moment. A change
+ * writes the whole file beside the old one and renames it, under a lock in PATH.lock; lines that it does not concern
+ * stay as they are, comments with them. The price is that a change costs as much as the file is large: who has tens of
+ * thousands of mailboxes uses SQLite. */
 #include "directory/backend.h"
 #include "directory/file_text.h"
 
@@ -59,6 +60,8 @@ struct file_directory {
     char            *path;
     struct table    *table;  /* NULL: the file could not be read */
     bool             spoilt; /* the last time it was read it was wrong */
+    struct stat      seen;
+    uint64_t         doubted_ms; /* when its time was last found not to be that of its last change; 0: never */
 };
 
 static void table_free(struct table *t)
@@ -142,12 +145,16 @@ static bool lines_load(struct table *t, const char *path, struct err *err)
 }
 
 /* A time in the future says nothing. */
-static bool is_younger(const struct stat *st, uint64_t ms)
+static bool is_recent(uint64_t time_ms, uint64_t ms)
 {
-    uint64_t modified_ms = (uint64_t)st->st_mtim.tv_sec * 1000 + (uint64_t)st->st_mtim.tv_nsec / 1000000;
     uint64_t now_ms = io_wall_ms();
 
-    return now_ms <= modified_ms + ms && modified_ms <= now_ms + ms;
+    return now_ms <= time_ms + ms && time_ms <= now_ms + ms;
+}
+
+static bool is_younger(const struct stat *st, uint64_t ms)
+{
+    return is_recent((uint64_t)st->st_mtim.tv_sec * 1000 + (uint64_t)st->st_mtim.tv_nsec / 1000000, ms);
 }
 
 static void note_birth(struct table *t, int fd)
@@ -202,15 +209,32 @@ static bool stat_eq(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+static void see(struct file_directory *f, const struct stat *st)
+{
+    struct stat resized = f->seen;
+
+    resized.st_size = st->st_size;
+    if (st->st_ino != f->seen.st_ino || st->st_dev != f->seen.st_dev)
+        f->doubted_ms = 0;
+    else if (stat_eq(&resized, st) && st->st_size != f->seen.st_size)
+        f->doubted_ms = io_wall_ms();
+    f->seen = *st;
+}
+
 static bool reload(struct file_directory *f, struct err *err)
 {
     struct table *old = f->table;
     struct table *t = table_load(f->path, err);
 
-    if (t && old)
-        t->in_place = is_same_file(old, t) && (old->in_place || !stat_eq(&old->st, &t->st));
-    else if (t)
-        t->in_place = f->spoilt; /* what could not be read a moment ago is being edited */
+    if (t) {
+        bool torn = t->text.len != (size_t)t->st.st_size; /* it changed while it was read */
+
+        see(f, &t->st);
+        if (torn)
+            f->doubted_ms = io_wall_ms();
+        t->in_place = torn || (old ? is_same_file(old, t) && (old->in_place || !stat_eq(&old->st, &t->st))
+                                   : f->spoilt); /* what could not be read a moment ago is being edited */
+    }
     table_free(old);
     f->table = t;
     f->spoilt = !t;
@@ -224,6 +248,7 @@ static bool refresh(struct file_directory *f, struct err *err)
 
     if (stat(f->path, &st) != 0)
         return directory_fail_open(f->path, errno, err);
+    see(f, &st);
     if (old && f->table->settled && stat_eq(&st, old))
         return true;
     return reload(f, err);
@@ -256,12 +281,14 @@ static bool entry_copy(const struct directory_entry *from, struct arena *arena, 
 }
 
 /* Whether the file may still be being written, so that `line` (NULL: none) is not the last word. */
-static bool is_unsure(const struct table *t, const struct line *line)
+static bool is_unsure(const struct file_directory *f, const struct line *line)
 {
-    bool cut = !str_ends(buf_str(&t->text), STR("\n"));
-    bool is_last = t->count && line == &t->lines[t->count - 1];
+    const struct table *t = f->table;
+    bool                cut = !str_ends(buf_str(&t->text), STR("\n"));
+    bool                is_last = t->count && line == &t->lines[t->count - 1];
 
-    return (line ? cut && is_last : cut || t->in_place) && is_younger(&t->st, WHOLE_MS);
+    return (line ? cut && is_last : cut || t->in_place) &&
+           (is_younger(&t->st, WHOLE_MS) || is_recent(f->doubted_ms, WHOLE_MS));
 }
 
 static enum directory_find file_get(struct directory *d, struct str key, struct str domain, struct arena *arena,
@@ -274,7 +301,7 @@ static enum directory_find file_get(struct directory *d, struct str key, struct 
     if (!refresh(f, err))
         return DIRECTORY_FAILED;
     line = name.data ? map_get(&f->table->by_name, name) : NULL;
-    if (name.data && is_unsure(f->table, line)) {
+    if (name.data && is_unsure(f, line)) {
         err_set(err, ERR_TEMPORARY, "directory %s: it has just been changed and may not be whole yet", f->path);
         return DIRECTORY_FAILED;
     }

@@ -279,6 +279,15 @@ static void settle(void)
     assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
+static void empty_but_for_time(void)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){st.st_atim, st.st_mtim}, 0), 0);
+}
+
 /* Every beginning of the file, as somebody sees it who looks while it is written where it lies. */
 static void test_text_half_written(void **state)
 {
@@ -299,6 +308,18 @@ static void test_text_half_written(void **state)
     }
     overwrite(path, 0, whole.data, whole.len);
     assert_int_equal(truth_or_nothing(d), 1); /* who is there is found at once; of nobody it is not said yet */
+    settle();
+    assert_int_equal(truth_or_nothing(d), 0);
+    /* Emptied, and still with its old time: ext4 shows that for a moment. Once while it is known, once while it cannot
+     * be read. */
+    empty_but_for_time();
+    assert_int_equal(truth_or_nothing(d), 3);
+    overwrite(path, 0, "garbage\n", 8);
+    settle();
+    assert_int_equal(truth_or_nothing(d), 3);
+    empty_but_for_time();
+    assert_int_equal(truth_or_nothing(d), 3);
+    assert_true(io_file_write_atomic(path, 0600, buf_str(&whole), NULL));
     settle();
     assert_int_equal(truth_or_nothing(d), 0);
     /* A file of another kind in its place, by renames as tacit itself does it: the truth at once. */
