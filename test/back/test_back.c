@@ -215,51 +215,6 @@ static void many_lists(void)
     CHECK(!queue_find(&back->queue, message_id));
 }
 
-/* So many reports that they could not be written together if each returned a long header. */
-static void crowd_of_owners(void)
-{
-    enum { LISTS = 25, HEADER = 64 << 10, LINE = 80 };
-    struct str text, to;
-    char      *header = malloc(HEADER);
-
-    begin("");
-    CHECK(header);
-    memset(header, 'x', HEADER);
-    for (size_t i = 0; i < HEADER; i += LINE)
-        memcpy(header + i, "\r\nX: ", 5);
-    memcpy(header, "Subject: z", 10);
-    content = str_of(header, HEADER);
-    send_mail(CLASS_STRANGER, "s", numbered("owners", LISTS, ""), 0);
-    settle();
-    CHECK(reports(&text, &to) == LISTS * TARGETS && has(text, "Status: 5.1.1"));
-    CHECK(!queue_find(&back->queue, message_id));
-    free(header);
-}
-
-/* Groups of records that are larger together than what may wait to be written, one of them than a batch. */
-static void large_groups(void)
-{
-    enum { OCTETS = 45 << 20 };
-    const struct mail_address away = {STR("sender"), STR("remote.test"), false};
-    char                     *octets = calloc(1, OCTETS);
-
-    begin("route \"*\" { via = \"hold:\" }");
-    CHECK(octets);
-    for (size_t group = 1; group <= 2; group++) {
-        struct back_store *s = back_store_new(back, NULL, NULL);
-
-        for (size_t i = 0; i < group; i++)
-            CHECK(back_message_put(back, s, message_id_next(&back->ids, io_wall_ms()), 0, &away, BODY_7BIT, false,
-                                   str_of(octets, OCTETS)));
-        back_store_put(s);
-    }
-    back_kick(back);
-    settle_blindly = true;
-    settle();
-    CHECK(back->queue.messages == 3);
-    free(octets);
-}
-
 /* A stranger who writes to one large list under many names gets no more than the message can hold. */
 static void endless_crowd(void)
 {
@@ -404,8 +359,6 @@ CASE(release_and_remove)
 CASE(unclaimed_expires)
 CASE(many_owners)
 CASE(many_lists)
-CASE(large_groups)
-CASE(crowd_of_owners)
 CASE(endless_crowd)
 CASE(unreadable)
 CASE(unclaimed_is_limited)
@@ -429,8 +382,6 @@ int main(void)
         cmocka_unit_test(test_release_and_remove),
         cmocka_unit_test(test_unclaimed_expires),
         cmocka_unit_test(test_many_owners),
-        cmocka_unit_test(test_crowd_of_owners),
-        cmocka_unit_test(test_large_groups),
         cmocka_unit_test(test_many_lists),
         cmocka_unit_test(test_endless_crowd),
         cmocka_unit_test(test_unreadable),
