@@ -2,11 +2,13 @@
  * (links) it does what programs expect of those. */
 #include "cli/frame.h"
 
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static int run_help(struct cli *cli);
 
@@ -68,10 +70,22 @@ static int run_as_mailq(int argc, char **argv)
     return status;
 }
 
+/* Where standard input, output or error is closed, what is opened next would take its number. */
+static void open_missing(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     const char *slash = argc ? strrchr(argv[0], '/') : NULL, *name = slash ? slash + 1 : argc ? argv[0] : "tacit";
 
+    open_missing();
     setlocale(LC_CTYPE, "C.UTF-8");
     signal(SIGPIPE, SIG_IGN);
     if (strcmp(name, "sendmail") == 0) {

@@ -15,10 +15,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { AT_ONCE_MAX = 200, FROM_MAX = 16, ADDRESS_TEXT_MAX = 128 };
+enum { AT_ONCE_MAX = 200, FROM_MAX = 16, ADDRESS_TEXT_MAX = 128, REFUSALS_MS = 60000 };
 
 struct service {
     struct cli       *cli;
@@ -27,27 +28,42 @@ struct service {
     uid_t             from[FROM_MAX + 2];
     size_t            from_count;
     int               listen_fd;
+    struct stat       socket;     /* as it was made */
+    uint64_t          refused_ms; /* when a refusal was last told of; 0: never */
     pid_t             children[AT_ONCE_MAX];
     size_t            child_count;
     sigset_t          waiting; /* the signals that come while it waits: all of them */
 };
 
+static const int             signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+static volatile sig_atomic_t was_stopped;
+
 static void on_signal(int signal)
 {
     if (signal != SIGCHLD)
-        pipe_stopping = 1;
+        was_stopped = 1;
+}
+
+bool pipe_is_stopping(void)
+{
+    sigset_t pending;
+
+    sigpending(&pending);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigismember(&pending, signals[i]))
+            on_signal(signals[i]);
+    return was_stopped;
 }
 
 static void watch_signals(struct service *s)
 {
-    static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
-    sigset_t         blocked;
+    sigset_t blocked;
 
     sigemptyset(&s->waiting);
     sigemptyset(&blocked);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        sigaddset(&blocked, wanted[i]);
-        sigaction(wanted[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        sigaddset(&blocked, signals[i]);
+        sigaction(signals[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
     }
     sigprocmask(SIG_BLOCK, &blocked, NULL);
 }
@@ -69,11 +85,19 @@ static bool may_connect(const struct service *s, int fd, long *ret_uid)
     return false;
 }
 
-static void refuse(int fd, long uid)
+/* Whoever connects again and again does not fill the log. */
+static void refuse(struct service *s, int fd, long uid)
 {
     static const char reply[] = "554 5.7.1 This service is not for you\r\n";
+    const uint64_t    now_ms = io_clock_ms();
 
-    log_notice(LOG_LEVEL_WARNING, "a connection of user %ld was refused: --from names who may connect", uid);
+    if (!s->refused_ms || now_ms - s->refused_ms >= REFUSALS_MS) {
+        s->refused_ms = now_ms;
+        log_notice(LOG_LEVEL_WARNING,
+                   "a connection of user %ld was refused: --from names who may connect; further ones within a minute "
+                   "are not told of",
+                   uid);
+    }
     if (write(fd, reply, sizeof reply - 1) < 0)
         return; /* it has gone already */
 }
@@ -87,7 +111,7 @@ static void take(struct service *s)
     if (fd < 0)
         return;
     if (!may_connect(s, fd, &uid)) {
-        refuse(fd, uid);
+        refuse(s, fd, uid);
         close(fd);
         return;
     }
@@ -137,14 +161,24 @@ static void tell_children(const struct service *s, int signal)
         kill(s->children[i], signal);
 }
 
+/* Not the socket of another that was started in our place. While ours is open nothing else has its number. */
+static void remove_socket(const struct service *s)
+{
+    const char *path = s->cli->argv[0];
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && st.st_dev == s->socket.st_dev && st.st_ino == s->socket.st_ino)
+        unlink(path);
+}
+
 /* Those that run a program go on to its end. */
 static void stop(struct service *s)
 {
     uint64_t until_ms = io_clock_ms() + s->rules.timeout_ms + 2 * PIPE_KILL_AFTER_MS, now_ms;
 
     io_service_stopping();
+    remove_socket(s);
     close(s->listen_fd);
-    unlink(s->cli->argv[0]);
     tell_children(s, SIGTERM);
     for (reap(s); s->child_count && (now_ms = io_clock_ms()) < until_ms; reap(s))
         wait_for(s, false, until_ms - now_ms);
@@ -155,7 +189,7 @@ static void serve(struct service *s)
 {
     log_notice(LOG_LEVEL_INFO, "ready: %s takes mail on %s", s->rules.words[0], s->cli->argv[0]);
     io_service_ready("takes mail");
-    while (!pipe_stopping) {
+    while (!pipe_is_stopping()) {
         if (wait_for(s, s->child_count < s->at_once, 0))
             take(s);
         reap(s);
@@ -244,7 +278,11 @@ static int listen_on(struct service *s)
     if (strlen(s->cli->argv[0]) + 6 > sizeof text || !io_address_parse(str_from(text), found, 2, &count, &err))
         return cli_usage(s->cli, "\"%s\" is too long for the name of a socket", s->cli->argv[0]);
     s->listen_fd = io_listen(&found[0], false, 0666, NULL, &err); /* whom it takes is looked at then */
-    return s->listen_fd < 0 ? cli_fail_err(s->cli, &err) : CLI_OK;
+    if (s->listen_fd < 0)
+        return cli_fail_err(s->cli, &err);
+    if (lstat(s->cli->argv[0], &s->socket) != 0)
+        return cli_fail(s->cli, "%s: %s", s->cli->argv[0], strerror(errno));
+    return CLI_OK;
 }
 
 static int run_pipe(struct cli *cli)
@@ -293,11 +331,11 @@ const struct cli_command pipe_command = {
         "The server delivers there as to any LMTP server, for a domain or a route:\n\n"
         "    domain \"tickets.example.org\" { deliver = \"lmtp:unix:/run/tacit-pipe/tickets.sock\" }\n\n"
         "What the program's exit status means (sysexits.h): 0 it has the message; 65, 67, 68, 69, 77 and 100 it never "
-        "takes it, and the sender gets a report with the first words that the program said; anything else, also a "
-        "signal or too long a time: it is tried again later. A message may come a second time where something ended "
-        "between the program's work and the server's note of it.\n\n"
+        "takes it, and the sender gets a report; anything else, also a signal or too long a time: it is tried again "
+        "later. A message may come a second time where something ended between the program's work and the server's "
+        "note of it.\n\n"
         "What stands behind -- is the program's, also what begins with a hyphen. SIGTERM: the programs that run may "
-        "end.",
+        "end, and no more are begun.",
     .examples = "tacit pipe /run/tacit-pipe/tickets.sock -- /usr/local/bin/new-ticket {local}\n"
                 "tacit pipe --timeout 1m /run/tacit-pipe/list.sock -- /usr/bin/handle --to {recipient}",
     .options = options,

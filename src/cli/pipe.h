@@ -23,6 +23,7 @@ enum {
     PIPE_COMMAND_MS = 300000,   /* wait for the client, RFC 5321 4.5.3.2.7 */
     PIPE_MEMORY_MAX = 1 << 20,  /* octets of a transaction, without its content */
     PIPE_RECIPIENTS_MAX = 1000, /* of a transaction */
+    PIPE_MESSAGE_MS = 1500000,  /* for all runs of a transaction: our carrier gives it half an hour */
 };
 
 struct pipe_rules {
@@ -49,9 +50,13 @@ struct smtp_reply pipe_run(const struct pipe_rules *rules, const struct pipe_mes
 /* A file without a name, which programs do not inherit; NULL: see errno. */
 FILE *pipe_file(void);
 
+/* pipe.c. Whether a signal to stop has come: what runs goes on to its end, and nothing is begun. Such signals are
+ * blocked but for the waits, and a wait that has something to do at once takes none: so ask before anything is begun.
+ */
+bool pipe_is_stopping(void);
+
 /* pipe_session.c */
-extern volatile int pipe_stopping; /* set by a signal: the message under way is the last */
 /* The whole life of a connection, in a process of its own. Takes fd. */
-void                pipe_session(const struct pipe_rules *rules, int fd);
+void pipe_session(const struct pipe_rules *rules, int fd);
 
 #endif

@@ -125,15 +125,12 @@ bool pipe_takes(const struct pipe_rules *rules, const struct pipe_message *m)
 {
     struct arena     arena;
     struct value_set v;
-    bool             ok;
+    bool             ok = true;
 
     arena_init(&arena, 4096, PIPE_MEMORY_MAX);
-    ok = values_of(m, &arena, &v);
-    for (char *const *word = rules->words + 1; ok && *word; word++) {
-        struct str filled = fill_in(str_from(*word), &v, &arena);
-
-        ok = filled.data && (!str_starts(filled, STR("-")) || str_starts(str_from(*word), STR("-")));
-    }
+    if (values_of(m, &arena, &v)) /* else the run fails, for now */
+        for (char *const *word = rules->words + 1; ok && *word; word++)
+            ok = !str_starts(fill_in(str_from(*word), &v, &arena), STR("-")) || **word == '-';
     arena_done(&arena);
     return ok;
 }
@@ -249,8 +246,13 @@ static void hear(struct run *r)
     }
 }
 
-/* True: it has ended, with *ret_status. */
-static bool has_ended(struct run *r, int *ret_status) { return waitpid(r->pid, ret_status, WNOHANG) == r->pid; }
+/* It is not waited for yet: until then its number, which is also its session's, is nobody else's. */
+static bool has_ended(const struct run *r)
+{
+    siginfo_t of = {0};
+
+    return waitid(P_PID, (id_t)r->pid, &of, WEXITED | WNOHANG | WNOWAIT) == 0 && of.si_pid == r->pid;
+}
 
 /* Until it has ended; what it leaves behind in the background is not waited for. */
 static int attend(struct run *r)
@@ -258,14 +260,14 @@ static int attend(struct run *r)
     uint64_t until_ms = io_clock_ms() + r->rules->timeout_ms;
     int      status = 0;
 
-    while (!has_ended(r, &status)) {
+    while (!has_ended(r)) {
         uint64_t      now_ms = io_clock_ms();
         struct pollfd fds[] = {{r->pidfd, POLLIN, 0}, {r->out, POLLIN, 0}};
         int           wait_ms = now_ms < until_ms ? (int)(until_ms - now_ms) : 0;
 
         if (poll(fds, 2, r->pidfd < 0 && wait_ms > POLL_MS ? POLL_MS : wait_ms) > 0 && fds[1].revents)
             hear(r);
-        if (io_clock_ms() >= until_ms) {
+        if (io_clock_ms() >= until_ms && !has_ended(r)) {
             kill(-r->pid, r->timed_out ? SIGKILL : SIGTERM);
             r->timed_out = true;
             until_ms = io_clock_ms() + PIPE_KILL_AFTER_MS;
@@ -273,6 +275,7 @@ static int attend(struct run *r)
     }
     if (r->timed_out)
         kill(-r->pid, SIGKILL); /* its children */
+    waitpid(r->pid, &status, 0);
     if (r->out >= 0)
         hear(r);
     return status;

@@ -18,7 +18,7 @@
 
 enum { READ_PIECE = 64 * 1024 };
 
-volatile int pipe_stopping;
+#define NO_ROOM SMTP_REPLY(452, 4, 3, 1, "There is no room for the message")
 
 struct session {
     const struct pipe_rules *rules;
@@ -26,7 +26,8 @@ struct session {
     struct smtp_server      *smtp;
     FILE                    *content; /* of the message under way; NULL: none, or there is no room for it */
     bool                     cr_waits;
-    size_t                   done; /* recipients that the program was run for */
+    size_t                   done;    /* recipients that were answered */
+    uint64_t                 most_ms; /* until then all runs must have ended */
     char                     in[READ_PIECE];
 };
 
@@ -91,9 +92,15 @@ static struct smtp_reply deliver(struct session *s, struct arena *arena)
     const struct envelope *e = smtp_server_envelope(s->smtp);
     struct pipe_message    m = {.sender = &e->sender, .to = &e->recipients[s->done++]};
     uint64_t               began_ms = io_clock_ms();
-    struct smtp_reply      reply = SMTP_REPLY(452, 4, 3, 1, "There is no room for the message");
+    struct smtp_reply      reply;
 
-    if (content_is_whole(s)) {
+    if (pipe_is_stopping()) {
+        reply = SMTP_REPLY(451, 4, 3, 2, "This service stops");
+    } else if (began_ms + s->rules->timeout_ms > s->most_ms) {
+        reply = SMTP_REPLY(451, 4, 3, 0, "The runs for the other recipients took too long");
+    } else if (!content_is_whole(s)) {
+        reply = NO_ROOM;
+    } else {
         m.content = fileno(s->content);
         reply = pipe_run(s->rules, &m, arena);
     }
@@ -151,13 +158,13 @@ static bool happen(struct session *s, const struct smtp_event *event)
     }
     case SMTP_EVENT_DATA:
         content_begin(s);
-        smtp_server_answer(s->smtp, s->content ? &SMTP_REPLY(250, 2, 0, 0, "OK")
-                                               : &SMTP_REPLY(452, 4, 3, 1, "There is no room for the message"));
+        smtp_server_answer(s->smtp, s->content ? &SMTP_REPLY(250, 2, 0, 0, "OK") : &NO_ROOM);
         break;
     case SMTP_EVENT_CONTENT:
         content_add(s, event->content);
         break;
     case SMTP_EVENT_MESSAGE:
+        s->most_ms = io_clock_ms() + PIPE_MESSAGE_MS;
         return deliver_all(s);
     case SMTP_EVENT_RESET:
         content_drop(s);
@@ -205,10 +212,10 @@ static size_t listen_to(struct session *s)
     ssize_t         n = -1;
     int             ready = 0;
 
-    sigemptyset(&none); /* a signal to stop comes here, and nowhere else */
-    while (!(pipe_stopping && is_between(s)) && (ready = ppoll(&p, 1, &most, &none)) < 0 && errno == EINTR)
+    sigemptyset(&none);
+    while (!(pipe_is_stopping() && is_between(s)) && (ready = ppoll(&p, 1, &most, &none)) < 0 && errno == EINTR)
         ;
-    if (pipe_stopping && is_between(s))
+    if (pipe_is_stopping() && is_between(s))
         smtp_server_close(s->smtp, &SMTP_REPLY(421, 4, 3, 2, "This service stops"));
     else if (ready == 0)
         smtp_server_close(s->smtp, &SMTP_REPLY(421, 4, 4, 2, "Timeout, closing the connection"));

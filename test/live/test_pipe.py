@@ -2,6 +2,7 @@
 there, and its reports and retries are looked at."""
 import os
 import pwd
+import resource
 import signal
 import smtplib
 import socket
@@ -15,7 +16,7 @@ from conftest import PATIENCE, SANITIZER, TACIT, Tacit, wait_until
 
 
 class Pipe:
-    def __init__(self, directory, script, *arguments, options=()):
+    def __init__(self, directory, script, *arguments, options=(), **popen):
         self.dir = Path(directory)
         self.socket = self.dir / "pipe.sock"
         self.program = self.dir / "program"
@@ -25,7 +26,7 @@ class Pipe:
         self.log_file = open(self.log_path, "wb")
         self.process = subprocess.Popen([TACIT, "pipe", *options, str(self.socket), "--", str(self.program), *arguments],
                                         stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file,
-                                        cwd=self.dir)
+                                        cwd=self.dir, **popen)
         wait_until(lambda: b"ready:" in self.log_path.read_bytes() or self.process.poll() is not None, 10 * PATIENCE)
         assert self.process.poll() is None, self.log()
 
@@ -35,19 +36,14 @@ class Pipe:
     def client(self):
         return smtplib.LMTP(str(self.socket))
 
-    def send(self, *recipients, sender="alice@example.org", content=b"Subject: a test\r\n\r\nhello\r\n"):
-        """What was answered for each recipient, "250 2.0.0 …"."""
-        with self.client() as c:
-            c.ehlo_or_helo_if_needed()
-            assert c.mail(sender)[0] == 250
-            for r in recipients:
-                code, text = c.rcpt(r)
-                assert code == 250, text
-            assert c.docmd("DATA")[0] == 354
-            c.send(b"\r\n".join(b"." + line if line.startswith(b".") else line for line in content.split(b"\r\n")))
-            c.send(b".\r\n")
-            replies = [c.getreply() for _ in recipients]
-        return [f"{code} {text.decode()}" for code, text in replies]
+    def send(self, *recipients, **more):
+        return send_to(self.socket, *recipients, **more)
+
+    def session_is_told_to_stop(self):
+        pid = self.process.pid
+        session = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        pending = Path(f"/proc/{session}/status").read_text().split("ShdPnd:")[1].split()[0]
+        return int(pending, 16) >> signal.SIGTERM - 1 & 1
 
     def stop(self):
         """The exit status."""
@@ -57,6 +53,26 @@ class Pipe:
         self.log_file.close()
         assert not SANITIZER.search(self.log()), self.log()
         return status
+
+
+def send_to(path, *recipients, sender="alice@example.org", content=b"Subject: a test\r\n\r\nhello\r\n"):
+    """What was answered for each recipient, "250 2.0.0 …"."""
+    with smtplib.LMTP(str(path)) as c:
+        send_with(c, recipients, sender, content)
+        replies = [c.getreply() for _ in recipients]
+    return [f"{code} {text.decode()}" for code, text in replies]
+
+
+def send_with(c, recipients, sender="alice@example.org", content=b"Subject: a test\r\n\r\nhello\r\n"):
+    """The replies to the message are not read."""
+    c.ehlo_or_helo_if_needed()
+    assert c.mail(sender)[0] == 250
+    for r in recipients:
+        code, text = c.rcpt(r)
+        assert code == 250, text
+    assert c.docmd("DATA")[0] == 354
+    c.send(b"\r\n".join(b"." + line if line.startswith(b".") else line for line in content.split(b"\r\n")))
+    c.send(b".\r\n")
 
 
 @pytest.fixture
@@ -231,6 +247,85 @@ def test_a_stop_lets_the_program_end(make_pipe, tmp_path):
     assert p.stop() == 0 and not p.socket.exists()
 
 
+def test_a_stop_begins_no_further_run(make_pipe, tmp_path):
+    p = make_pipe("touch began.$LOCAL; while [ ! -e go ]; do sleep 0.05; done\n")
+    with p.client() as c:
+        send_with(c, ["one@example.net", "two@example.net", "three@example.net"])
+        wait_until((tmp_path / "began.one").exists, 10 * PATIENCE)
+        p.process.send_signal(signal.SIGTERM)
+        wait_until(p.session_is_told_to_stop, 10 * PATIENCE)
+        (tmp_path / "go").touch()
+        assert [c.getreply() for _ in range(4)] == [
+            (250, b"2.0.0 program: took the message"), (451, b"4.3.2 This service stops"),
+            (451, b"4.3.2 This service stops"), (421, b"4.3.2 This service stops")]
+    assert p.stop() == 0
+    assert [f.name for f in tmp_path.glob("began.*")] == ["began.one"]
+
+
+def test_a_stop_leaves_the_socket_of_the_next(make_pipe):
+    first = make_pipe("exit 0\n")
+    first.socket.unlink()
+    second = make_pipe("exit 0\n")
+    assert first.stop() == 0
+    assert second.send("bob@example.net") == ["250 2.0.0 program: took the message"]
+
+
+def test_a_flood_of_strangers_neither_keeps_it_from_stopping_nor_fills_its_log(make_pipe):
+    if os.getuid() != 0:
+        pytest.skip("needs root to be somebody else")
+    p = make_pipe("exit 0\n")
+    connect = ("import socket, sys\nwhile True:\n    with socket.socket(socket.AF_UNIX) as s:\n"
+               "        try: s.connect(sys.argv[1])\n        except OSError: pass\n")
+    flood = [subprocess.Popen(["/usr/bin/python3", "-c", connect, str(p.socket)], user=60601) for _ in range(3)]
+    try:
+        wait_until(lambda: "was refused" in p.log(), 20 * PATIENCE)
+        time.sleep(0.5)
+        p.process.send_signal(signal.SIGTERM)
+        assert p.process.wait(10 * PATIENCE) == 0
+    finally:
+        for f in flood:
+            f.kill()
+            f.wait()
+    assert p.log().count("was refused") < 10
+
+
+def test_no_room_for_a_message(make_pipe, tmp_path):
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+    p = make_pipe("touch ran.$LOCAL\n", preexec_fn=limit)
+    with p.client() as c:
+        send_with(c, ["large@example.net"], content=b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 50000)
+        assert c.getreply() == (452, b"4.3.1 There is no room for the message")
+        send_with(c, ["small@example.net"])
+        assert c.getreply()[0] == 250
+    assert [f.name for f in tmp_path.glob("ran.*")] == ["ran.small"]
+
+
+def test_its_standard_error_is_closed(tmp_path):
+    """What it opens must not take the number to which it writes its log."""
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\ncat > "$LOCAL.mail"\n')
+    program.chmod(0o755)
+    path = tmp_path / "pipe.sock"
+    process = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" pipe "$1" -- "$2" 2>&-', TACIT, str(path), str(program)],
+                               cwd=tmp_path)
+    try:
+        wait_until(path.exists, 10 * PATIENCE)
+        assert send_to(path, "one@x.example", "two@x.example") == ["250 2.0.0 program: took the message"] * 2
+        assert ((tmp_path / "two.mail").read_bytes() == b"Return-Path: <alice@example.org>\nDelivered-To: two@x.example\n"
+                                                        b"Subject: a test\n\nhello\n")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_word_too_large_to_fill_in_is_no_fault_of_the_address(make_pipe):
+    p = make_pipe("exit 0\n", "{local}" * 250)
+    assert p.send("l" * 64 + "@example.net") == ["451 4.3.0 out of memory"]
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["relative.sock", "--", "/bin/true"], "whole path"),
     (["/nowhere/x.sock", "--", "/bin/true"], "/nowhere/x.sock"),
@@ -251,7 +346,8 @@ def test_slips(tmp_path, arguments, words):
 
 def test_a_server_delivers_to_it(make_pipe, tmp_path):
     """What is refused is reported, what fails for now is tried again, also where nobody takes it for a while."""
-    p = make_pipe('case $LOCAL in lost) exit 67;; later) [ -e now ] || exit 75;; esac\ncat > "$LOCAL.mail"\n',
+    p = make_pipe('case $LOCAL in lost) exit 67;; later) [ -e now ] || exit 75;; esac\n'
+                  'cat > "$LOCAL.new" && mv "$LOCAL.new" "$LOCAL.mail"\n',
                   options=["--from", "nobody", "--from", str(60605)])
     server = Tacit(tmp_path, extra=f'domain "tickets.example" {{ deliver = "lmtp:unix:{p.socket}" }}\n'
                                    'queue { retry = {"300ms"}  local_retry = {"300ms"} }\nrelay { networks = {"127.0.0.1"} }')
