@@ -94,7 +94,7 @@ def make_pipe(tmp_path):
 
 def test_the_program_gets_the_message(make_pipe, tmp_path):
     p = make_pipe('cat > "$1.mail"; shift; printf "%s\\n" "$@" > words; env > environment\n'
-                  'ls /proc/$$/fd | tr "\\n" " " > descriptors\n',
+                  '(ls /proc/$$/fd > descriptors)\n',
                   "{local}", "to={recipient}", "{sender}", "{domain}", "{}", "{", "x{local}y{local}")
     content = b"Subject: a test\r\n\r\nhello\r\n.dots\r\n..\r\nbare \xc3\xa9\r\n"
     assert p.send("bob@example.net", content=content) == [f"250 2.0.0 program: took the message"]
