@@ -70,13 +70,13 @@ static bool is_known(const struct letter *letter, const struct mail_report_recip
 }
 
 /* What is known of the server that was asked, for those who may learn of it. A server behind one of our own domains is
- * a matter of ours. */
+ * a matter of ours; so is the path of a socket, and whoever answers there is this machine. */
 static void put_remote(struct attempt *a, const struct attempt_recipient *to, struct mail_report_recipient *entry)
 {
     entry->moved_to = to->moved_to;
     if (config_domain_find(a->back->config, to->address.domain))
         return;
-    entry->remote = to->remote;
+    entry->remote = str_starts(to->remote, STR("/")) ? str_from(a->back->config->hostname) : to->remote;
     entry->remote_address = to->remote_address;
     entry->code = to->code;
     entry->reply = to->reply;

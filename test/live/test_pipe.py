@@ -346,10 +346,11 @@ def test_slips(tmp_path, arguments, words):
 
 def test_a_server_delivers_to_it(make_pipe, tmp_path):
     """What is refused is reported, what fails for now is tried again, also where nobody takes it for a while."""
-    p = make_pipe('case $LOCAL in lost) exit 67;; later) [ -e now ] || exit 75;; esac\n'
+    p = make_pipe('case $LOCAL in lost) echo "the words of the program"; exit 67;; later) [ -e now ] || exit 75;; esac\n'
                   'cat > "$LOCAL.new" && mv "$LOCAL.new" "$LOCAL.mail"\n',
                   options=["--from", "nobody", "--from", str(60605)])
     server = Tacit(tmp_path, extra=f'domain "tickets.example" {{ deliver = "lmtp:unix:{p.socket}" }}\n'
+                                   f'route "away.example" {{ via = "lmtp:unix:{p.socket}" }}\n'
                                    'queue { retry = {"300ms"}  local_retry = {"300ms"} }\nrelay { networks = {"127.0.0.1"} }')
     try:
         server.start()
@@ -366,8 +367,14 @@ def test_a_server_delivers_to_it(make_pipe, tmp_path):
             send(name)
         wait_until((tmp_path / "new.mail").exists, 20 * PATIENCE)
         inbox = server.maildir("alice") / "new"
-        wait_until(lambda: inbox.is_dir() and any(b"5.1.1" in f.read_bytes() for f in inbox.iterdir()), 20 * PATIENCE)
-        assert "Status: 5.1.1" in next(inbox.iterdir()).read_text()
+        wait_until(lambda: inbox.is_dir() and any(inbox.iterdir()), 20 * PATIENCE)
+        report = next(inbox.iterdir())
+        assert "Status: 5.1.1" in report.read_text() and "the words of the program" not in report.read_text()
+        report.unlink()
+        send("lost@away.example")
+        wait_until(lambda: any(inbox.iterdir()), 20 * PATIENCE)
+        text = next(inbox.iterdir()).read_text()
+        assert "Status: 5.1.1" in text and "the words of the program" in text and "Remote-MTA: dns; mx.example.test\n" in text
         wait_until(lambda: "ended with status 75" in p.log(), 20 * PATIENCE)
         (tmp_path / "now").touch()
         wait_until((tmp_path / "later.mail").exists, 60 * PATIENCE)
