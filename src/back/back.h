@@ -77,6 +77,8 @@ struct back {
     struct arena         scratch; /* for decoding one record */
     bool                 draining;
     uint64_t             seed;
+    struct orphan       *orphans; /* bodies without a message that were found the last time (back/follow.c) */
+    size_t               orphan_count;
 
     struct back_lane *lanes[QUEUE_LANES];
     struct list       fronts;
@@ -141,7 +143,7 @@ void        back_lanes_catch_up(struct back *b); /* a writer may have ended with
 void        back_follow(struct back *b);         /* reads what is there, a slice of it at a time */
 void        back_release_tick(struct back *b);
 void        back_segments_tick(struct back *b);  /* which segments are there, and which are read to their end */
-void        back_orphans_remove(struct back *b); /* bodies of messages that never came to their end */
+void        back_orphans_remove(struct back *b); /* bodies of messages that never came to their end; every hour */
 void        back_body_remove(struct back *b, uint64_t id);
 const char *back_lane_dir(struct back *b, unsigned lane); /* NULL: no such lane */
 /* Reads and decodes what a living message consists of; may run on a work thread (dirs must come from back_lane_dir). */

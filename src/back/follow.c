@@ -16,6 +16,7 @@
 enum {
     RECORDS_PER_TURN = 500,
     ORPHAN_AGE_MS = 3600 * 1000,
+    ORPHANS_MAX = 4096, /* that are watched at once */
 };
 
 const char *back_lane_dir(struct back *b, unsigned lane)
@@ -367,53 +368,79 @@ static void removal_done(void *arg)
     free(r);
 }
 
-void back_body_remove(struct back *b, uint64_t id)
+static void body_remove(struct back *b, unsigned lane, uint64_t id)
 {
-    const char          *dir = back_lane_dir(b, message_id_lane(id));
+    const char          *dir = back_lane_dir(b, lane);
     struct body_removal *r = dir ? calloc(1, sizeof *r) : NULL;
 
     if (!r)
-        return; /* found as an orphan at the next start */
+        return; /* found as an orphan later */
     r->dir = dir;
     message_id_text(id, r->name);
     if (!io_work(b->loop, removal_work, removal_done, r))
         free(r);
 }
 
-struct orphans {
-    struct back *back;
-    unsigned     lane;
-    uint64_t     now_ms, age_ms;
+void back_body_remove(struct back *b, uint64_t id) { body_remove(b, message_id_lane(id), id); }
+
+/* A body whose message has no record yet looks like one whose message never came to its end. Age tells them apart, but
+ * a clock may step, or be another than that of the file system. So it goes only when it was found twice, an hour apart
+ * by our own timer, and nobody had written to it meanwhile. */
+struct orphan {
+    uint64_t id, written_ms;
+    unsigned lane;
 };
+
+struct orphans {
+    struct back   *back;
+    unsigned       lane;
+    uint64_t       now_ms, age_ms;
+    struct orphan *found; /* this time */
+    size_t         count;
+};
+
+static bool was_found_before(const struct back *b, const struct orphan *now)
+{
+    for (size_t i = 0; i < b->orphan_count; i++)
+        if (b->orphans[i].id == now->id && b->orphans[i].written_ms == now->written_ms &&
+            b->orphans[i].lane == now->lane)
+            return true;
+    return false;
+}
 
 /* By its last write, not by its id: a slow client may be at work on one message for hours. */
 static bool each_body(struct str name, uint64_t size, uint64_t written_ms, void *arg)
 {
     struct orphans       *o = arg;
+    struct orphan         orphan = {.written_ms = written_ms, .lane = o->lane};
     struct queue_message *m;
-    uint64_t              id;
 
     (void)size;
-    if (!message_id_parse(name, &id) || written_ms + o->age_ms > o->now_ms)
+    if (!message_id_parse(name, &orphan.id) || written_ms + o->age_ms > o->now_ms)
         return true;
-    m = queue_find(&o->back->queue, id);
-    if (!m || !m->external || message_id_lane(id) != o->lane)
-        back_body_remove(o->back, id);
+    m = queue_find(&o->back->queue, orphan.id);
+    if (m && m->external && message_id_lane(orphan.id) == o->lane)
+        return true;
+    if (was_found_before(o->back, &orphan))
+        body_remove(o->back, o->lane, orphan.id);
+    else if (o->count < ORPHANS_MAX)
+        o->found[o->count++] = orphan;
     return true;
 }
 
 void back_orphans_remove(struct back *b)
 {
     uint64_t session_ms = b->config->limits.session_time * 2; /* a message under way has a body before its record */
+    struct orphans o = {.back = b,
+                        .now_ms = io_wall_ms(),
+                        .age_ms = session_ms > ORPHAN_AGE_MS ? session_ms : ORPHAN_AGE_MS,
+                        .found = calloc(ORPHANS_MAX, sizeof *o.found)};
+    struct err     err;
 
-    for (unsigned number = 0; number < QUEUE_LANES; number++) {
-        struct orphans o = {.back = b,
-                            .lane = number,
-                            .now_ms = io_wall_ms(),
-                            .age_ms = session_ms > ORPHAN_AGE_MS ? session_ms : ORPHAN_AGE_MS};
-        struct err     err;
-
-        if (b->lanes[number] && !lane_each_body(b->lanes[number]->dir, each_body, &o, &err) && err.os_error != ENOENT)
+    for (; o.found && o.lane < QUEUE_LANES; o.lane++)
+        if (b->lanes[o.lane] && !lane_each_body(b->lanes[o.lane]->dir, each_body, &o, &err) && err.os_error != ENOENT)
             log_notice(LOG_LEVEL_WARNING, "%s", err.text);
-    }
+    free(b->orphans);
+    b->orphans = o.found;
+    b->orphan_count = o.count;
 }

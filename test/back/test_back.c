@@ -288,30 +288,51 @@ static void unclaimed_is_limited(void)
 }
 
 /* Bodies without a record go when nobody has written to them for long, whatever the time in their name. */
+/* `lane` and name of a body, and how it is: */
+enum { YOUNG, OLD, WRITTEN_TO, OF_ANOTHER_LANE };
+static const struct {
+    unsigned    lane;
+    const char *name;
+    int         how;
+} bodies[] = {{1, "0000000000g00", YOUNG},
+              {1, "0000000000g01", OLD},
+              {1, "0000000000g02", WRITTEN_TO},
+              {0, "0000000000g00", OF_ANOTHER_LANE}};
+enum { BODIES = sizeof bodies / sizeof *bodies };
+
+static const char *body_path(int i)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/spool/lane-%02u/body/%s", root, bodies[i].lane, bodies[i].name);
+    return path;
+}
+
+static void date_body(int i, time_t when)
+{
+    CHECK(utimensat(AT_FDCWD, body_path(i), (struct timespec[]){{.tv_sec = when}, {.tv_sec = when}}, 0) == 0);
+}
+
+/* They go when they were found twice and had not changed; nobody's else goes with them. */
 static void orphans(void)
 {
-    struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-    struct body {
-        const char *name;
-        bool        is_old;
-    } const bodies[] = {{"0000000000g00", false}, {"0000000000g01", true}};
-    char path[128];
-
     begin("");
-    for (int i = 0; i < 2; i++) {
-        int fd;
-
-        snprintf(path, sizeof path, "%s/spool/lane-01/body/%s", root, bodies[i].name);
-        fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-        CHECK(fd >= 0 && (!bodies[i].is_old || futimens(fd, old) == 0));
-        close(fd);
+    for (int i = 0; i < BODIES; i++) {
+        close(open(body_path(i), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        if (bodies[i].how != YOUNG)
+            date_body(i, 1000);
     }
-    back_orphans_remove(back);
-    send_mail(CLASS_STRANGER, "s", TO("alice"), 0);
-    settle();
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/spool/lane-01/body/%s", root, bodies[i].name);
-        CHECK((access(path, F_OK) == 0) != bodies[i].is_old);
+    for (int time = 0; time < 2; time++) {
+        back_orphans_remove(back);
+        send_mail(CLASS_STRANGER, "s", TO("alice"), 0);
+        settle();
+        for (int i = 0; i < BODIES; i++) {
+            bool is_orphan = bodies[i].how == OLD || bodies[i].how == OF_ANOTHER_LANE;
+
+            CHECK((access(body_path(i), F_OK) == 0) == (time == 0 || !is_orphan));
+            if (bodies[i].how == WRITTEN_TO)
+                date_body(i, 2000);
+        }
     }
 }
 
