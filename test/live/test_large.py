@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import LOAD, parsed, wait_until, without_trace
+from conftest import LOAD, PATIENCE, parsed, wait_until, without_trace
 
 RELAY = 'relay { networks = {"127.0.0.0/8"} }'
 
@@ -157,6 +157,8 @@ def test_room_comes_back_within_a_transaction(make_tacit):
                 wait_until(lambda: c.cmd("DATA").startswith("354"), 5, 0.1)
                 c.send("Subject: x\r\n\r\nx\r\n.\r\n")
                 assert c.reply().startswith("250")
+        # The log is written after the answers, by the time the session has its line.
+        wait_until(lambda: '"kind":"session"' in t.log(), 10 * PATIENCE)
         ends = [json.loads(line) for line in t.log().splitlines() if '"transaction"' in line]
         assert [(e["result"], e["code"]) for e in ends] == [("refused", 452), ("accepted", 250)] * 2, ends
         assert ends[0]["id"] == ends[1]["id"] != ends[2]["id"] == ends[3]["id"], ends

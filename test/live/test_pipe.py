@@ -210,7 +210,7 @@ def test_whoever_is_not_named_is_refused(make_pipe):
     assert asked_by(pwd.getpwnam("nobody").pw_uid) == "220"
     assert asked_by(0) == "220"
     assert asked_by(60605) == "554"
-    assert "a connection of user 60605 was refused" in p.log()
+    wait_until(lambda: "a connection of user 60605 was refused" in p.log(), 10 * PATIENCE)
 
 
 def test_no_more_programs_at_once_than_wanted(make_pipe, tmp_path):

@@ -100,7 +100,7 @@ def test_what_a_restart_cuts_off_is_our_own_doing():
         wait_until(lambda: "result=deferred" in w.tacit.log(), 30 * PATIENCE)
         line = next(line for line in w.tacit.log().splitlines() if "result=deferred" in line)
         assert "attempt=1 result=deferred status=4.3.0 reason=\"this server was stopped or restarted" in line
-        assert "result=stopped" in w.tacit.log()
+        wait_until(lambda: "result=stopped" in w.tacit.log(), 10 * PATIENCE)
         row = w.row("cut")
         assert row["attempts"] == 0 and "remote" not in row["recipients"][0], row
         shown = w.tacit.run("queue", "show", row["id"]).stdout
