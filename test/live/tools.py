@@ -246,7 +246,8 @@ def npm_modules(*names):
         about = where / "node_modules" / name.split("@")[0] / "package.json"
         return about.exists() and json.loads(about.read_text())["version"] == name.split("@")[1]
     if not all(is_there(name) for name in names):
-        r = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(where), *names],
-                           capture_output=True, text=True, timeout=250)
+        quietly = ["--prefer-offline", "--no-audit", "--no-fund", "--no-save"]
+        r = subprocess.run(["npm", "install", *quietly, "--prefix", str(where), *names], capture_output=True, text=True,
+                           timeout=250)
         assert r.returncode == 0, f"{', '.join(names)} cannot be fetched:\n{r.stdout}\n{r.stderr}"
     return where
