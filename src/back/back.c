@@ -61,10 +61,11 @@ void back_kick(struct back *b)
     io_timer_start(b->due, next > 3600000 ? 3600000 : next, 0); /* the wall clock may be set meanwhile */
 }
 
+/* What carriers have is the next back's to hear; but where master has ended they end too, and who else would know? */
 void back_drain_check(struct back *b)
 {
     if (!b->draining || b->attempt_count || b->command_count || b->release || b->index || !back_carry_is_idle(b) ||
-        !back_store_is_idle(b))
+        !back_store_is_idle(b) || (b->role->is_orphaned && back_carry_is_out(b)))
         return;
     lane_writer_close(b->writer);
     b->writer = NULL;

@@ -327,6 +327,7 @@ static void on_message(void *arg, struct str data, int fd)
         log_notice(LOG_LEVEL_WARNING, "a message of the carrier makes no sense");
     arena_reset(&b->carry.arena);
     back_kick(b);
+    back_drain_check(b);
 }
 
 static void on_end(void *arg)
@@ -448,6 +449,15 @@ void back_carry_kick(struct back *b)
 bool back_carry_is_idle(const struct back *b)
 {
     return !b->carry.attempts && list_is_empty(&b->carry.answered) && list_is_empty(&b->carry.gathering);
+}
+
+bool back_carry_is_out(const struct back *b)
+{
+    LIST_EACH (link, &b->carry.carriers)
+        LIST_EACH (out, &LIST_ITEM(link, struct back_carrier, link)->carriages)
+            if (LIST_ITEM(out, struct back_carriage, link)->state == BACK_CARRIAGE_OUT)
+                return true;
+    return false;
 }
 
 /* A message that is lost for want of memory would leave its recipients under way for ever. */

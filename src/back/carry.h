@@ -96,6 +96,7 @@ struct way {
 bool                  back_carry_init(struct back *b, struct err *err);
 void                  back_carrier_attach(struct back *b, int fd); /* takes fd */
 bool                  back_carry_is_idle(const struct back *b);    /* nothing is known that is not recorded */
+bool                  back_carry_is_out(const struct back *b);     /* a carrier has something of which it will tell */
 bool                  back_carry_is_open(struct back *b);          /* something may be given now */
 void                  back_carry_kick(struct back *b);             /* starts attempts at messages with an outcome */
 /* The attempt at the message has ended. */

@@ -237,6 +237,7 @@ static void on_end(void *arg)
         return;
     }
     log_notice(LOG_LEVEL_WARNING, "master is gone: ends");
+    self.context.is_orphaned = true;
     drain(ORPHAN_GRACE_MS);
 }
 

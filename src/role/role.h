@@ -51,7 +51,8 @@ struct role_context {
     const struct config *config; /* paths made absolute */
     struct counters     *counters;
     struct counter_slot *slot;
-    void                *state; /* the role's own */
+    void                *state;       /* the role's own */
+    bool                 is_orphaned; /* master has ended: all roles drain at once, and none follows */
 };
 
 struct role_ops {

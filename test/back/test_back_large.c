@@ -60,6 +60,8 @@ static void everybody_at_length(void)
     struct str            text, to;
 
     begin("queue { retry = {\"1h\"} }");
+    if (getenv("TACIT_MEMCHECK")) /* where it takes minutes; fewer go the same way in the other cases */
+        return;
     memset(words, 'x', REPLY_LEAST);
     timer = io_timer_new(context.loop, answer_some, NULL);
     CHECK(timer);

@@ -23,6 +23,7 @@ static void order(const char *request)
     control = socket(AF_UNIX, SOCK_STREAM, 0);
     CHECK(connect(control, (struct sockaddr *)&a, sizeof a) == 0);
     CHECK(write(control, request, strlen(request)) > 0 && write(control, "\n", 1) == 1);
+    buf_done(&answer);
     buf_init(&answer, 1 << 16);
 }
 

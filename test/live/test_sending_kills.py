@@ -155,3 +155,29 @@ def test_killed_while_sending(world, victims, everything):
     settle(world, load)
     assert sum(taken is True for _, taken in load.sent.values()) > 20
     account(world, load.sent, killed, "carrier" in victims)
+
+
+def test_master_ends_in_the_middle():
+    """Carrier and back end by themselves then; what a server answers meanwhile is written down all the same."""
+    w = World(retry='"200ms"', expire="1h")
+
+    def slowly(_):
+        time.sleep(0.3)
+        return "250 2.0.0 Taken"
+    peer = w.host("peer.example", message=slowly)
+    w.start()
+    try:
+        w.send("once", "bob@peer.example")
+        wait_until(lambda: peer.messages, 30 * PATIENCE, 0.01)
+        roles = w.tacit.roles()
+        w.tacit.process.kill()
+        w.tacit.process.wait()
+        w.tacit.process = None
+        w.tacit.log_file.close()
+        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for _, pid in roles), 30 * PATIENCE)
+        assert peer.messages[0].answered and not peer.messages[0].answer_may_be_lost()
+        w.tacit.start(timeout=60)
+        w.gone("once")
+        assert len(peer.messages) == 1
+    finally:
+        w.stop()
