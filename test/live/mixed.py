@@ -9,8 +9,7 @@ quiet again, for each message that was answered 250 after its content:
   - another server, which has its moods, took what was for its domain: once, or again only where nobody knows whether its
     answer was read, or where both who knew of it, carrier and back, were killed before it can have been written down.
 What was refused is nowhere, and what got no answer, for the connection broke, is complete, or nowhere. No mailbox and
-no queue has anything that was not sent. When the queue has been emptied, the spool shrinks to a few segments, and no
-body is left.
+no queue has anything that was not sent. When the queue has been emptied, the spool shrinks to a few segments.
 
 The choice of victims and the messages of each sender follow from the seed; how they meet in time does not.
 """
@@ -383,15 +382,9 @@ class World:
         began = self.spool_files()
         # Compaction waits for a minute, and then empties one segment a second.
         wait_until(lambda: self.spool_files()[0] <= lanes * 3, 200 + 3 * began[0], 1)
-        old = time.time() - 2 * 86400
-        for body in self.spool_files()[2]:  # of messages that were broken off: given time, then removed
-            os.utime(body, (old, old))
-        t.stop()
-        t.start(timeout=60)
-        wait_until(lambda: not self.spool_files()[2], 20)
         segments, spares, bodies = self.spool_files()
         return (f"spool: {began[0]} segments and {len(began[2])} bodies became {segments} segments, {spares} spares, "
-                f"{len(bodies)} bodies in {lanes} lanes")
+                f"{len(bodies)} bodies of messages that were broken off, which have an hour, in {lanes} lanes")
 
 
 def counts(sent):
