@@ -226,8 +226,7 @@ static size_t listen_to(struct session *s)
 
 void pipe_session(const struct pipe_rules *rules, int fd)
 {
-    static const struct str         name = {"localhost", 9};
-    const struct smtp_server_config config = {.hostname = name,
+    const struct smtp_server_config config = {.hostname = STR("localhost"),
                                               .lmtp = true,
                                               .limits = {.message_size = rules->message_size,
                                                          .recipients = PIPE_RECIPIENTS_MAX,

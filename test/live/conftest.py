@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,18 @@ class Raw:
 
     def __exit__(self, *_):
         self.close()
+
+
+@contextmanager
+def small_disk(t, size):
+    """A file system of its own for the data of a server that does not run yet; afterwards both are gone. As root only."""
+    t.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(t.data)], check=True)
+    try:
+        yield
+    finally:
+        t.stop()
+        subprocess.run(["umount", "-l", str(t.data)], check=True)
 
 
 def without_trace(delivered):

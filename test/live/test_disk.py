@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
-from conftest import wait_until
+from conftest import small_disk, wait_until
 
 FAULTY = os.environ.get("TACIT_FAULTY", "")
 EXTRA = 'limits { inline_body = "8K" }\nspool { segment = "256K" }\nqueue { local_retry = {"200ms", "200ms", "200ms"} }'
@@ -224,9 +223,7 @@ def test_status_says_that_back_cannot_store(faulty):
 def test_status_says_that_the_disk_is_full(make_tacit):
     """Also before any mail comes, and also where only large messages are refused."""
     t = make_tacit(extra_global="fronts = 1", extra='limits { message = "1M" }\nspool { segment = "256K"  reserve = "4M" }')
-    t.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", str(t.data)], check=True)
-    try:
+    with small_disk(t, "16m"):
         t.start()
         t.user("add", "alice@example.test")
         assert status(t)["storage"] == []
@@ -248,6 +245,3 @@ def test_status_says_that_the_disk_is_full(make_tacit):
             assert c.cmd("MAIL FROM:<s@elsewhere.example> SIZE=900000").startswith("250")
         assert status(t)["totals"]["storage_refused_total"] == 1
         assert "front-0 refused mail from " in t.run("status").stdout
-    finally:
-        t.stop()
-        subprocess.run(["umount", "-l", str(t.data)], check=True)

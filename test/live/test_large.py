@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import LOAD, PATIENCE, parsed, wait_until, without_trace
+from conftest import LOAD, PATIENCE, parsed, small_disk, wait_until, without_trace
 
 RELAY = 'relay { networks = {"127.0.0.0/8"} }'
 
@@ -89,9 +89,7 @@ def test_1000_recipients(make_tacit):
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 def test_a_full_disk(make_tacit):
     t = make_tacit(extra='limits { sessions_per_client = 500 }')
-    t.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs", str(t.data)], check=True)
-    try:
+    with small_disk(t, "32m"):
         t.start()
         t.user("add", "alice@example.test")
         accepted = []
@@ -129,18 +127,13 @@ def test_a_full_disk(make_tacit):
                 return c.message("s@elsewhere.example", "alice@example.test", b"X-Load-Tag: again\r\n\r\nx\r\n").startswith("250")
         wait_until(works_again, 20, 0.3)
         assert t.stop() == 0
-    finally:
-        t.stop()
-        subprocess.run(["umount", "-l", str(t.data)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 def test_room_comes_back_within_a_transaction(make_tacit):
     """DATA that was refused may be said again; the log tells of the refusal and of what came then."""
     t = make_tacit(extra_global='log = "json"')
-    t.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs", str(t.data)], check=True)
-    try:
+    with small_disk(t, "32m"):
         t.start()
         t.user("add", "alice@example.test")
         filler = t.data / "filler"
@@ -163,18 +156,13 @@ def test_room_comes_back_within_a_transaction(make_tacit):
         assert [(e["result"], e["code"]) for e in ends] == [("refused", 452), ("accepted", 250)] * 2, ends
         assert ends[0]["id"] == ends[1]["id"] != ends[2]["id"] == ends[3]["id"], ends
         assert t.stop() == 0
-    finally:
-        t.stop()
-        subprocess.run(["umount", "-l", str(t.data)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 def test_a_disk_filled_in_a_second(make_tacit):
     """Faster than any look at the free space: mail, mailboxes, log and progress compete for 8 MiB, and all is delivered."""
     t = make_tacit(extra='limits { sessions_per_client = 500 }')
-    t.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(t.data)], check=True)
-    try:
+    with small_disk(t, "8m"):
         t.start()
         t.user("add", "alice@example.test")
         ledger = t.dir / "ledger"
@@ -196,9 +184,6 @@ def test_a_disk_filled_in_a_second(make_tacit):
             c.helo()
             assert c.message("s@elsewhere.example", "alice@example.test").startswith("250")
         assert t.stop() == 0
-    finally:
-        t.stop()
-        subprocess.run(["umount", "-l", str(t.data)], check=True)
 
 
 def test_load_of_many_small_messages(make_tacit):
