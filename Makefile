@@ -1,6 +1,6 @@
 # A thin front of Meson; the work is done by meson.build.
 #   make          build/tacit               make run     a server on 127.0.0.1:2525 and a story that it tells
-#   make check    every test, twice: as built for use, and under AddressSanitizer and UBSan
+#   make check    every test; then under AddressSanitizer and UBSan all but measurements and the browser
 #   make lint     cppcheck and clang-tidy
 #   make fuzz     each parser, or FUZZ_TARGETS="config lane", FUZZ_SECONDS of processor time each
 #   make valgrind unit tests and corpora under memcheck
